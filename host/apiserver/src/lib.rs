@@ -1,0 +1,1 @@
+//! The impersonating proxy in front of kube-apiserver.

@@ -1,0 +1,3 @@
+//! The `witgate` binary.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Prometheus remote write and read: protocol, tenants, limits, routing to storage plugins.

@@ -1,0 +1,1 @@
+//! Starts the real programs that the suites talk to.

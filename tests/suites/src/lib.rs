@@ -1,0 +1,1 @@
+//! The suites, each against the real programs.
