@@ -1,0 +1,186 @@
+//! What every engine has to do. Run against the embedded engine.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::{sync::Arc, time::Duration};
+
+use witgate_state::{Change, Embedded, Outcome, ScanLimit, Space, State, Transaction};
+
+const ALL: ScanLimit = ScanLimit {
+    pairs: usize::MAX,
+    bytes: usize::MAX,
+};
+
+fn open() -> (tempfile::TempDir, Embedded) {
+    let directory = tempfile::tempdir().unwrap();
+    let state = Embedded::open(directory.path()).unwrap();
+    (directory, state)
+}
+
+fn put(key: &str, value: &str) -> Change {
+    Change::Put {
+        key: key.into(),
+        value: value.into(),
+        lifetime: None,
+    }
+}
+
+fn changes(changes: impl IntoIterator<Item = Change>) -> Transaction {
+    Transaction {
+        expect: Vec::new(),
+        changes: changes.into_iter().collect(),
+    }
+}
+
+async fn keys(space: &Arc<dyn Space>, start: &str, end: &str, limit: ScanLimit) -> Vec<String> {
+    let pairs = space.scan(start.as_bytes(), end.as_bytes(), limit).await.unwrap();
+    pairs
+        .into_iter()
+        .map(|(key, _)| String::from_utf8(key).unwrap())
+        .collect()
+}
+
+#[tokio::test]
+async fn what_was_committed_is_there_after_reopening() {
+    let (directory, state) = open();
+    let space = state.space("a").unwrap();
+    assert_eq!(
+        space.commit(changes([put("k", "v")])).await.unwrap(),
+        Outcome::Committed
+    );
+    drop((space, state));
+
+    let state = Embedded::open(directory.path()).unwrap();
+    assert_eq!(
+        state.space("a").unwrap().get(b"k").await.unwrap(),
+        Some(b"v".to_vec())
+    );
+}
+
+#[tokio::test]
+async fn spaces_do_not_see_each_other() {
+    let (_directory, state) = open();
+    let (a, b) = (state.space("a").unwrap(), state.space("b").unwrap());
+    let _ = a.commit(changes([put("k", "v")])).await.unwrap();
+    assert_eq!(b.get(b"k").await.unwrap(), None);
+    assert_eq!(keys(&b, "", "", ALL).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_scan_is_ordered_and_stops_at_its_bounds() {
+    let (_directory, state) = open();
+    let space = state.space("a").unwrap();
+    let _ = space
+        .commit(changes(["c", "a", "d", "b"].map(|key| put(key, "12345"))))
+        .await
+        .unwrap();
+
+    assert_eq!(keys(&space, "", "", ALL).await, ["a", "b", "c", "d"]);
+    assert_eq!(keys(&space, "b", "d", ALL).await, ["b", "c"]);
+    assert_eq!(keys(&space, "d", "b", ALL).await, Vec::<String>::new());
+    assert_eq!(
+        keys(&space, "", "", ScanLimit { pairs: 2, ..ALL }).await,
+        ["a", "b"]
+    );
+    assert_eq!(
+        keys(&space, "", "", ScanLimit { bytes: 13, ..ALL }).await,
+        ["a", "b"]
+    );
+    assert_eq!(keys(&space, "", "", ScanLimit { bytes: 1, ..ALL }).await, ["a"]);
+}
+
+#[tokio::test]
+async fn an_unmet_expectation_changes_nothing() {
+    let (_directory, state) = open();
+    let space = state.space("a").unwrap();
+    let take = || Transaction {
+        expect: vec![(b"k".to_vec(), Some(b"v".to_vec()))],
+        changes: vec![Change::Delete(b"k".to_vec()), put("taken", "yes")],
+    };
+    assert_eq!(space.commit(take()).await.unwrap(), Outcome::Conflict);
+    assert_eq!(space.get(b"taken").await.unwrap(), None);
+
+    let _ = space.commit(changes([put("k", "v")])).await.unwrap();
+    assert_eq!(space.commit(take()).await.unwrap(), Outcome::Committed);
+    assert_eq!(space.commit(take()).await.unwrap(), Outcome::Conflict);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_takers_of_one_key_exactly_one_wins() {
+    let (_directory, state) = open();
+    let space = state.space("a").unwrap();
+    for _ in 0..20 {
+        let _ = space.commit(changes([put("k", "v")])).await.unwrap();
+        let takers = (0..8).map(|_| {
+            let space = Arc::clone(&space);
+            tokio::spawn(async move {
+                let expect = vec![(b"k".to_vec(), Some(b"v".to_vec()))];
+                let changes = vec![Change::Delete(b"k".to_vec())];
+                space.commit(Transaction { expect, changes }).await.unwrap()
+            })
+        });
+        let mut winners = 0;
+        for taker in takers.collect::<Vec<_>>() {
+            winners += usize::from(taker.await.unwrap() == Outcome::Committed);
+        }
+        assert_eq!(winners, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_key_with_a_lifetime_is_gone_after_it() {
+    let (_directory, state) = open();
+    let space = state.space("a").unwrap();
+    let short = |key: &str, lifetime| Change::Put {
+        key: key.into(),
+        value: b"v".to_vec(),
+        lifetime: Some(lifetime),
+    };
+    let _ = space
+        .commit(changes([short("gone", Duration::ZERO)]))
+        .await
+        .unwrap();
+    let _ = space
+        .commit(changes([
+            short("there", Duration::from_secs(3600)),
+            put("always", "v"),
+        ]))
+        .await
+        .unwrap();
+    let deadline = std::time::Instant::now() + Duration::from_secs(5);
+    while space.get(b"gone").await.unwrap().is_some() {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "an expired key is still there"
+        );
+    }
+    assert_eq!(keys(&space, "", "", ALL).await, ["always", "there"]);
+}
+
+#[tokio::test]
+async fn a_key_that_was_set_anew_does_not_expire_with_its_former_value() {
+    let (_directory, state) = open();
+    let space = state.space("a").unwrap();
+    let lived = Change::Put {
+        key: b"k".to_vec(),
+        value: b"old".to_vec(),
+        lifetime: Some(Duration::ZERO),
+    };
+    let _ = space.commit(changes([lived])).await.unwrap();
+    let _ = space.commit(changes([put("k", "new")])).await.unwrap();
+    let other = Change::Put {
+        key: b"o".to_vec(),
+        value: b"v".to_vec(),
+        lifetime: Some(Duration::from_secs(60)),
+    };
+    let _ = space.commit(changes([other])).await.unwrap();
+    assert_eq!(space.get(b"k").await.unwrap(), Some(b"new".to_vec()));
+}
+
+#[tokio::test]
+async fn a_second_process_is_told_why_it_cannot_open_the_directory() {
+    let (directory, _state) = open();
+    let error = Embedded::open(directory.path()).unwrap_err().to_string();
+    assert!(error.contains(&directory.path().display().to_string()), "{error}");
+    assert!(error.contains("another process has it open"), "{error}");
+}
