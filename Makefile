@@ -1,0 +1,28 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+SUITE ?=
+
+help: ## Say what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+
+run: plugins ## Build what is needed and run a gateway to try things out
+	cargo build --locked -p witgate -p witgate-lab
+	target/debug/lab run -- target/debug/witgate dev
+
+test: ## Prove it against the real programs; SUITE=identity|apiserver|prometheus|plugins|run for one of them
+	tests/run $(SUITE)
+
+check: ## Format, lints and unit tests
+	tests/check
+
+lab: ## Start every program of the test lab, and stop them on Ctrl-C
+	tests/lab/install
+	cargo run --locked -q -p witgate-lab
+
+bench: ## Measure the figures of tests/bench/README.md
+	tests/bench/run
+
+plugins: ## Build the plugins' components into plugins/dist
+	plugins/build
+
+.PHONY: help run test check lab bench plugins
