@@ -1,1 +1,0 @@
-//! The suites, each against the real programs.

@@ -1,0 +1,100 @@
+//! A browser without a screen: it keeps cookies, follows links and fills in forms.
+
+use std::path::Path;
+
+use reqwest::{
+    Client, Method, Response, StatusCode,
+    header::{LOCATION, ORIGIN},
+    redirect::Policy,
+};
+use url::Url;
+
+/// A browser with its own cookies.
+#[derive(Debug)]
+pub struct Browser {
+    http: Client,
+}
+
+/// A page that was loaded.
+#[derive(Debug)]
+pub struct Page {
+    /// Where it was at last, after redirections.
+    pub url: Url,
+    /// Its status.
+    pub status: StatusCode,
+    /// Every place that was redirected to on the way.
+    pub hops: Vec<Url>,
+    /// Its text.
+    pub text: String,
+}
+
+impl Browser {
+    /// A fresh browser that trusts the authorities of a PEM file.
+    pub fn new(authorities: &Path) -> Self {
+        let pem = std::fs::read(authorities).unwrap();
+        let authorities = reqwest::Certificate::from_pem_bundle(&pem).unwrap();
+        let client = Client::builder().cookie_store(true).redirect(Policy::none()).tls_certs_only(authorities);
+        Self { http: client.build().unwrap() }
+    }
+
+    /// Goes to a page, through redirections.
+    pub async fn open(&self, url: &str) -> Page {
+        self.follow(Url::parse(url).unwrap(), Method::GET, None).await
+    }
+
+    /// One request, without following where it leads.
+    pub async fn fetch(&self, url: &str) -> Response {
+        self.http.get(url).send().await.unwrap()
+    }
+
+    /// Fills in the page's first form and sends it off.
+    pub async fn submit(&self, page: &Page, fields: &[(&str, &str)]) -> Page {
+        let action = page.form_action().expect("the page has a form");
+        let mut form = page.hidden_fields();
+        form.extend(fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        self.follow(action, Method::POST, Some(form)).await
+    }
+
+    async fn follow(&self, mut url: Url, mut method: Method, mut form: Option<Vec<(String, String)>>) -> Page {
+        let mut hops = Vec::new();
+        loop {
+            assert!(hops.len() < 20, "redirected in circles: {hops:?}");
+            let mut request = self.http.request(method.clone(), url.clone());
+            if let Some(form) = &form {
+                request = request.header(ORIGIN, url.origin().ascii_serialization()).form(form);
+            }
+            let response = request.send().await.unwrap();
+            let status = response.status();
+            let Some(location) = response.headers().get(LOCATION) else {
+                return Page { url, status, hops, text: response.text().await.unwrap() };
+            };
+            url = url.join(location.to_str().unwrap()).unwrap();
+            hops.push(url.clone());
+            (method, form) = (Method::GET, None);
+        }
+    }
+}
+
+impl Page {
+    /// Where the first form goes to.
+    fn form_action(&self) -> Option<Url> {
+        let form = self.text.split("<form").nth(1)?.split('>').next()?;
+        match attribute(form, "action") {
+            Some(action) => self.url.join(&action).ok(),
+            None => Some(self.url.clone()),
+        }
+    }
+
+    fn hidden_fields(&self) -> Vec<(String, String)> {
+        let form = self.text.split("<form").nth(1).unwrap_or_default().split("</form").next().unwrap_or_default();
+        let inputs = form.split("<input").skip(1).filter_map(|input| input.split('>').next());
+        let hidden = inputs.filter(|input| input.contains("hidden"));
+        hidden.filter_map(|input| Some((attribute(input, "name")?, attribute(input, "value")?))).collect()
+    }
+}
+
+/// An attribute's value, with the few references that our pages and dex's have.
+fn attribute(tag: &str, name: &str) -> Option<String> {
+    let value = tag.split(&format!("{name}=\"")).nth(1)?.split('"').next()?;
+    Some(value.replace("&amp;", "&").replace("&#43;", "+").replace("&#39;", "'").replace("&quot;", "\""))
+}
