@@ -2,13 +2,43 @@
 //!
 //! The rest of the gateway sees [`Claims`] and [`Storage`]; which contract version a component
 //! speaks, and that it is a component at all, stays in here.
+//!
+//! A [`Runtime`] is started once. [`Plugins::load`] turns a configuration into a set of plugins
+//! that are ready, and is called again with the set in service when the configuration or one of
+//! [`Plugins::files`] changes; the caller then puts the new set in the old one's place.
 
+mod addresses;
 mod claims;
+mod config;
+mod denials;
+mod diagnosis;
+mod egress;
+mod guest;
+mod journal;
+mod key_value;
+mod load;
+mod meter;
+mod origin;
+mod pool;
+mod runtime;
+mod secrets;
+mod stats;
 mod storage;
+mod v0_1;
 
 pub use claims::{Claims, ClaimsError, Identity, VerifiedToken};
+pub use config::{
+    Addresses, Basic, Grants, HttpGrant, KeyValueGrant, Kind, LimitError, Limits, PluginConfig, SecretGrant,
+    Size,
+};
+pub use diagnosis::Finding;
+pub use load::{LoadError, LoadErrors, PluginInfo, Plugins, Problem};
+pub use origin::{OriginError, OriginPattern};
+pub use runtime::{Options, Runtime, RuntimeError};
+pub use secrets::SecretError;
+pub use stats::Counts;
 pub use storage::{
-    Batch, Context, Cursor, MatchOperation, Matcher, Query, Receipt, Rejection, Storage, StorageError,
+    Batch, Breach, Context, Cursor, MatchOperation, Matcher, Query, Receipt, Rejection, Storage, StorageError,
 };
 
 /// Why a plugin could not be asked, or did not answer. The instance is gone; the next call gets

@@ -1,5 +1,9 @@
 //! What a storage plugin is to the rest of the gateway, whichever way it is implemented.
 
+mod shape;
+
+pub use shape::Breach;
+
 use super::CallError;
 
 /// Stores and finds samples. Implemented by components (any version of `witgate:storage`) and by

@@ -1,0 +1,159 @@
+//! The names of interfaces, and which of them this gateway knows.
+
+use semver::{Version, VersionReq};
+
+use crate::{config::Kind, v0_1};
+
+/// A name such as `wasi:io/poll@0.2.6`, taken apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Name<'a> {
+    pub(super) interface: &'a str,
+    pub(super) version: Option<&'a str>,
+}
+
+/// An interface that plugins export.
+pub(super) struct Contract {
+    pub(super) kind: Kind,
+    pub(super) interface: &'static str,
+    pub(super) versions: &'static [&'static str],
+    pub(super) functions: &'static [&'static str],
+}
+
+/// The contracts by kind.
+pub(super) const CONTRACTS: [Contract; 2] = [
+    Contract {
+        kind: Kind::Claims,
+        interface: "witgate:claims/mapping",
+        versions: &[v0_1::VERSION],
+        functions: &["init", "resolve"],
+    },
+    Contract {
+        kind: Kind::Storage,
+        interface: "witgate:storage/store",
+        versions: &[v0_1::VERSION],
+        functions: &["init", "check", "write", "read", "cursor", "[method]cursor.next"],
+    },
+];
+
+/// An interface that plugins may import.
+pub(super) struct Offered {
+    interface: &'static str,
+    pub(super) version: &'static str,
+    /// Its functions, where the contract is this gateway's own. Those of WASI are wasmtime's
+    /// matter.
+    pub(super) functions: Option<&'static [&'static str]>,
+}
+
+const fn own(interface: &'static str, functions: &'static [&'static str]) -> Offered {
+    Offered {
+        interface,
+        version: v0_1::VERSION,
+        functions: Some(functions),
+    }
+}
+
+const fn wasi(interface: &'static str) -> Offered {
+    Offered {
+        interface,
+        version: "0.2.0",
+        functions: None,
+    }
+}
+
+/// All interfaces that the linker has. Files and sockets are among them because Rust's standard
+/// library names them; what they do is refuse.
+const OFFERED: [Offered; 33] = [
+    own("witgate:host/log", &["write"]),
+    own("witgate:host/key-value", &["get", "get-many", "scan", "commit"]),
+    own("witgate:claims/types", &[]),
+    own("witgate:storage/types", &[]),
+    wasi("wasi:cli/environment"),
+    wasi("wasi:cli/exit"),
+    wasi("wasi:cli/stderr"),
+    wasi("wasi:cli/stdin"),
+    wasi("wasi:cli/stdout"),
+    wasi("wasi:cli/terminal-input"),
+    wasi("wasi:cli/terminal-output"),
+    wasi("wasi:cli/terminal-stderr"),
+    wasi("wasi:cli/terminal-stdin"),
+    wasi("wasi:cli/terminal-stdout"),
+    wasi("wasi:clocks/monotonic-clock"),
+    wasi("wasi:clocks/wall-clock"),
+    wasi("wasi:filesystem/preopens"),
+    wasi("wasi:filesystem/types"),
+    wasi("wasi:http/outgoing-handler"),
+    wasi("wasi:http/types"),
+    wasi("wasi:io/error"),
+    wasi("wasi:io/poll"),
+    wasi("wasi:io/streams"),
+    wasi("wasi:random/insecure"),
+    wasi("wasi:random/insecure-seed"),
+    wasi("wasi:random/random"),
+    wasi("wasi:sockets/instance-network"),
+    wasi("wasi:sockets/ip-name-lookup"),
+    wasi("wasi:sockets/network"),
+    wasi("wasi:sockets/tcp"),
+    wasi("wasi:sockets/tcp-create-socket"),
+    wasi("wasi:sockets/udp"),
+    wasi("wasi:sockets/udp-create-socket"),
+];
+
+/// Where an import is found.
+pub(super) enum Offer {
+    /// In the linker.
+    Here(&'static Offered),
+    /// In other versions, which are named.
+    OtherVersion(String),
+    /// Nowhere; says what there is instead.
+    Nowhere(String),
+}
+
+impl<'a> Name<'a> {
+    /// Takes a name apart; `None` for what is no name of an interface.
+    pub(super) fn parse(name: &'a str) -> Option<Self> {
+        let (interface, version) = match name.split_once('@') {
+            Some((interface, version)) => (interface, Some(version)),
+            None => (name, None),
+        };
+        (interface.contains(':') && interface.contains('/')).then_some(Self { interface, version })
+    }
+
+    /// Whether `offered` can stand for the version of this name, by semantic versioning.
+    pub(super) fn fits(&self, offered: &str) -> bool {
+        let version = self.version.and_then(|version| Version::parse(version).ok());
+        let (Some(version), Ok(offered)) = (version, VersionReq::parse(&format!("^{offered}"))) else {
+            return false;
+        };
+        offered.matches(&version)
+    }
+}
+
+/// Looks an import up.
+pub(super) fn find(import: &str) -> Offer {
+    let Some(name) = Name::parse(import) else {
+        return Offer::Nowhere("Plugins import interfaces of `witgate` and of WASI 0.2 only.".to_owned());
+    };
+    let same: Vec<_> = OFFERED
+        .iter()
+        .filter(|offered| offered.interface == name.interface)
+        .collect();
+    if let Some(offered) = same.iter().find(|offered| name.fits(offered.version)) {
+        return Offer::Here(offered);
+    }
+    let version = |offered: &&Offered| match offered.functions {
+        Some(_) => offered.version.to_owned(),
+        None => "0.2".to_owned(),
+    };
+    if !same.is_empty() {
+        return Offer::OtherVersion(same.iter().map(version).collect::<Vec<_>>().join(", "));
+    }
+    let package = name.interface.split('/').next().unwrap_or_default();
+    let siblings = OFFERED
+        .iter()
+        .filter(|offered| offered.interface.split('/').next() == Some(package));
+    let siblings: Vec<_> = siblings.map(|offered| offered.interface).collect();
+    Offer::Nowhere(match siblings.as_slice() {
+        [] => "Plugins import interfaces of `witgate` and of WASI 0.2 only.".to_owned(),
+        there => format!("Of {package} there is {}.", there.join(", ")),
+    })
+}
