@@ -1,0 +1,336 @@
+//! What an issuer says of itself, fetched when it is first needed and kept while it is away.
+
+use std::{
+    fmt::Display,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Duration,
+};
+
+use openidconnect::{
+    AdditionalProviderMetadata, AuthUrl, DiscoveryError, IssuerUrl, JsonWebKeySet, JsonWebKeySetUrl,
+    ProviderMetadata, TokenUrl,
+    core::{
+        CoreAuthDisplay, CoreClaimName, CoreClaimType, CoreClientAuthMethod, CoreGrantType, CoreJsonWebKey,
+        CoreJweContentEncryptionAlgorithm, CoreJweKeyManagementAlgorithm, CoreResponseMode, CoreResponseType,
+        CoreSubjectIdentifierType,
+    },
+};
+use serde::{Deserialize, Serialize};
+use tokio::{sync::OwnedMutexGuard, time::Instant};
+
+use super::{Fetcher, KeySet, check_endpoint, fetch::FetchError};
+use crate::config::{ConfigError, IssuerSettings};
+
+/// At most one fetch in this time because of keys that are not known: anybody can make up `kid`s.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(10);
+
+/// When everything is fetched again though nothing seems to be missing, so that a key that the
+/// issuer has withdrawn is not trusted for ever.
+const MAX_AGE: Duration = Duration::from_secs(3600);
+
+/// How long an issuer that fails is left alone: doubled with every failure in a row.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// An issuer's endpoints and keys.
+pub(crate) struct Provider {
+    url: IssuerUrl,
+    authorities: Option<Vec<u8>>,
+    fetcher: Fetcher,
+    /// The last good answer.
+    known: RwLock<Option<Arc<Known>>>,
+    progress: Mutex<Progress>,
+    /// Taken by who fetches, so that one does and the others wait.
+    fetching: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// What an issuer has said.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) keys: KeySet,
+    pub(crate) authorization_endpoint: AuthUrl,
+    pub(crate) token_endpoint: Option<TokenUrl>,
+    /// The client's secret goes into the body instead of the header.
+    pub(crate) secret_in_body: bool,
+    /// Answers to authorization requests name the issuer (RFC 9207).
+    pub(crate) names_itself: bool,
+    keys_url: JsonWebKeySetUrl,
+    since: Instant,
+}
+
+#[derive(Default)]
+struct Progress {
+    failures_in_a_row: u32,
+    not_before: Option<Instant>,
+    keys_refreshed: Option<Instant>,
+    last_error: Option<Failure>,
+}
+
+/// A failure, for those who wait for a login and for those who run the gateway.
+#[derive(Clone)]
+struct Failure {
+    shown: String,
+    detail: String,
+}
+
+/// RFC 9207 section 3.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Rfc9207 {
+    #[serde(default)]
+    authorization_response_iss_parameter_supported: bool,
+}
+
+impl AdditionalProviderMetadata for Rfc9207 {}
+
+type Metadata = ProviderMetadata<
+    Rfc9207,
+    CoreAuthDisplay,
+    CoreClientAuthMethod,
+    CoreClaimName,
+    CoreClaimType,
+    CoreGrantType,
+    CoreJweContentEncryptionAlgorithm,
+    CoreJweKeyManagementAlgorithm,
+    CoreJsonWebKey,
+    CoreResponseMode,
+    CoreResponseType,
+    CoreSubjectIdentifierType,
+>;
+
+// === impl Provider ===
+
+impl Provider {
+    pub(super) fn new(settings: &IssuerSettings, path: &str) -> Result<Self, ConfigError> {
+        let fail = |field: &str, reason: String| ConfigError {
+            path: format!("{path}.{field}"),
+            reason,
+        };
+        let url = IssuerUrl::new(settings.url.clone()).map_err(|error| fail("url", error.to_string()))?;
+        let fetcher = Fetcher::new(url.url(), settings.authorities.as_deref())
+            .map_err(|reason| fail("caFile", reason))?;
+        Ok(Self {
+            url,
+            authorities: settings.authorities.clone(),
+            fetcher,
+            known: RwLock::default(),
+            progress: Mutex::default(),
+            fetching: Arc::default(),
+        })
+    }
+
+    /// Whether what was fetched by this one holds for that configuration.
+    pub(super) fn is_for(&self, settings: &IssuerSettings) -> bool {
+        *self.url == settings.url && self.authorities == settings.authorities
+    }
+
+    pub(crate) fn fetcher(&self) -> &Fetcher {
+        &self.fetcher
+    }
+
+    /// How many keys are known, and the last error's detail.
+    pub(super) fn status(&self) -> (Option<usize>, Option<String>) {
+        let error = self.with_progress(|progress| progress.last_error.clone());
+        (
+            self.current().map(|known| known.keys.len()),
+            error.map(|error| error.detail),
+        )
+    }
+
+    /// What the issuer has said, or why it is not known, in words for everybody.
+    pub(super) async fn known(self: &Arc<Self>) -> Result<Arc<Known>, String> {
+        if let Some(known) = self.current() {
+            if known.since.elapsed() > MAX_AGE {
+                self.renew();
+            }
+            return Ok(known);
+        }
+        let turn = Arc::clone(&self.fetching).lock_owned().await;
+        if let Some(known) = self.current() {
+            return Ok(known);
+        }
+        if let Some(failure) = self.with_progress(|progress| progress.recent_failure()) {
+            return Err(failure.shown);
+        }
+        // Goes on when the request that asked for it is cancelled: others wait for it too.
+        let this = Arc::clone(self);
+        let fetched = tokio::spawn(async move { this.discover(turn).await }).await;
+        fetched
+            .map_err(|_| "the gateway is shutting down".to_owned())?
+            .map_err(|failure| failure.shown)
+    }
+
+    /// Something newer than `seen`, in which a key was missing. Nothing, if the keys were fetched a
+    /// moment ago or can't be.
+    pub(super) async fn refreshed(self: &Arc<Self>, seen: &Arc<Known>) -> Option<Arc<Known>> {
+        let turn = Arc::clone(&self.fetching).lock_owned().await;
+        let current = self.current()?;
+        if !Arc::ptr_eq(&current, seen) {
+            return Some(current);
+        }
+        let may_fetch = self.with_progress(|progress| {
+            let may = progress
+                .keys_refreshed
+                .is_none_or(|last| last.elapsed() >= REFRESH_INTERVAL);
+            if may {
+                progress.keys_refreshed = Some(Instant::now());
+            }
+            may
+        });
+        if !may_fetch {
+            return None;
+        }
+        let this = Arc::clone(self);
+        tokio::spawn(async move { this.refresh_keys(&current, turn).await })
+            .await
+            .ok()
+            .flatten()
+    }
+
+    /// Fetches everything anew, without anybody waiting for it.
+    fn renew(self: &Arc<Self>) {
+        if self.with_progress(|progress| progress.recent_failure()).is_some() {
+            return;
+        }
+        if let Ok(turn) = Arc::clone(&self.fetching).try_lock_owned() {
+            let this = Arc::clone(self);
+            tokio::spawn(async move { this.discover(turn).await.ok() });
+        }
+    }
+
+    async fn discover(&self, _turn: OwnedMutexGuard<()>) -> Result<Arc<Known>, Failure> {
+        let metadata = Metadata::discover_async(self.url.clone(), &self.fetcher).await;
+        let result = metadata
+            .map_err(|error| Failure::new(&error))
+            .and_then(|metadata| {
+                Known::new(&metadata, &self.url).map_err(|reason| Failure {
+                    shown: reason.clone(),
+                    detail: reason,
+                })
+            });
+        self.finish(result)
+    }
+
+    async fn refresh_keys(&self, known: &Known, _turn: OwnedMutexGuard<()>) -> Option<Arc<Known>> {
+        let fetched = JsonWebKeySet::fetch_async(&known.keys_url, &self.fetcher).await;
+        let result = fetched.map_err(|error| Failure::new(&error)).and_then(|keys| {
+            let keys = KeySet::new(&keys).map_err(|reason| Failure {
+                shown: reason.clone(),
+                detail: reason,
+            })?;
+            Ok(Known {
+                keys,
+                authorization_endpoint: known.authorization_endpoint.clone(),
+                token_endpoint: known.token_endpoint.clone(),
+                keys_url: known.keys_url.clone(),
+                ..*known
+            })
+        });
+        self.finish(result).ok()
+    }
+
+    /// Puts what was fetched in service, or takes down why it was not.
+    fn finish(&self, result: Result<Known, Failure>) -> Result<Arc<Known>, Failure> {
+        match result {
+            Ok(known) => {
+                let known = Arc::new(known);
+                *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&known));
+                self.with_progress(|progress| {
+                    progress.failures_in_a_row = 0;
+                    progress.not_before = None;
+                    progress.last_error = None;
+                });
+                tracing::debug!(issuer = %self.url, keys = known.keys.len(), "the issuer's keys were fetched");
+                Ok(known)
+            }
+            Err(failure) => {
+                tracing::warn!(issuer = %self.url, reason = failure.detail, "the issuer can't be asked for its keys");
+                self.with_progress(|progress| progress.fail(failure.clone()));
+                Err(failure)
+            }
+        }
+    }
+
+    fn current(&self) -> Option<Arc<Known>> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn with_progress<T>(&self, f: impl FnOnce(&mut Progress) -> T) -> T {
+        f(&mut self.progress.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+// === impl Known ===
+
+impl Known {
+    fn new(metadata: &Metadata, url: &IssuerUrl) -> Result<Self, String> {
+        if metadata.issuer() != url {
+            return Err("it says that it is another issuer".to_owned());
+        }
+        check_endpoint("jwks_uri", metadata.jwks_uri().url())?;
+        if let Some(endpoint) = metadata.token_endpoint() {
+            check_endpoint("token_endpoint", endpoint.url())?;
+        }
+        let methods = metadata.token_endpoint_auth_methods_supported();
+        let offers = |method| methods.is_some_and(|methods| methods.contains(&method));
+        Ok(Self {
+            keys: KeySet::new(metadata.jwks())?,
+            authorization_endpoint: metadata.authorization_endpoint().clone(),
+            token_endpoint: metadata.token_endpoint().cloned(),
+            secret_in_body: offers(CoreClientAuthMethod::ClientSecretPost)
+                && !offers(CoreClientAuthMethod::ClientSecretBasic),
+            names_itself: metadata
+                .additional_metadata()
+                .authorization_response_iss_parameter_supported,
+            keys_url: metadata.jwks_uri().clone(),
+            since: Instant::now(),
+        })
+    }
+}
+
+// === impl Progress ===
+
+impl Progress {
+    /// The last failure, while the issuer is left alone because of it.
+    fn recent_failure(&self) -> Option<Failure> {
+        let pausing = self
+            .not_before
+            .is_some_and(|not_before| Instant::now() < not_before);
+        if pausing { self.last_error.clone() } else { None }
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        let pause = FIRST_PAUSE
+            .saturating_mul(1 << self.failures_in_a_row.min(10))
+            .min(LONGEST_PAUSE);
+        self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
+        self.not_before = Some(Instant::now() + pause);
+        self.last_error = Some(failure);
+    }
+}
+
+// === impl Failure ===
+
+impl Failure {
+    fn new(error: &DiscoveryError<FetchError>) -> Self {
+        let shown = match error {
+            DiscoveryError::Request(FetchError::Failed(_)) => "no connection".to_owned(),
+            DiscoveryError::Request(error) => error.to_string(),
+            DiscoveryError::Response(status, ..) => format!("it answered {status}"),
+            DiscoveryError::Parse(_) => "its answer can't be read".to_owned(),
+            DiscoveryError::Validation(_) => "it says that it is another issuer".to_owned(),
+            _ => "its address is wrong".to_owned(),
+        };
+        let detail = match error {
+            DiscoveryError::Request(error) => describe(error),
+            DiscoveryError::Response(_, _, why) => describe(why),
+            DiscoveryError::Parse(error) => describe(error),
+            other => describe(other),
+        };
+        Self { shown, detail }
+    }
+}
+
+/// An issuer's text may be of any length.
+fn describe(error: &impl Display) -> String {
+    crate::error::plain(&error.to_string())
+}
