@@ -278,6 +278,3 @@ fn check_exports(
         wanted: wanted.join(" or "),
     }])
 }
-
-#[cfg(test)]
-mod tests;

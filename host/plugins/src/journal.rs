@@ -238,11 +238,9 @@ mod tests {
             for _ in 0..MAX_LINES + 7 {
                 journal.write(Level::Info, "hello");
             }
-            assert_eq!(
-                (journal.lock().written, journal.lock().left_out),
-                (MAX_LINES, 7),
-                "call {call}"
-            );
+            let lines = journal.lock();
+            assert_eq!((lines.written, lines.left_out), (MAX_LINES, 7), "call {call}");
+            drop(lines);
             journal.end();
         }
     }

@@ -157,3 +157,48 @@ pub(super) fn find(import: &str) -> Offer {
         there => format!("Of {package} there is {}.", there.join(", ")),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_matched_semantically() {
+        for (name, offered, fits) in [
+            ("witgate:host/log@0.1.0", "0.1.0", true),
+            ("witgate:host/log@0.1.7", "0.1.0", true),
+            ("witgate:host/log@0.2.0", "0.1.0", false),
+            ("witgate:host/log@1.0.0", "0.1.0", false),
+            ("witgate:host/log@0.1.0-rc.1", "0.1.0", false),
+            ("witgate:host/log", "0.1.0", false),
+            ("witgate:host/log@newest", "0.1.0", false),
+            ("wasi:io/poll@0.2.12", "0.2.0", true),
+            ("wasi:io/poll@0.3.0", "0.2.0", false),
+        ] {
+            assert_eq!(Name::parse(name).unwrap().fits(offered), fits, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_import_is_found_or_what_is_nearest_is_said() {
+        assert!(matches!(find("wasi:cli/environment@0.2.3"), Offer::Here(_)));
+        assert!(matches!(find("witgate:host/key-value@0.1.0"), Offer::Here(_)));
+        let Offer::OtherVersion(versions) = find("wasi:http/types@0.3.0") else {
+            panic!()
+        };
+        assert_eq!(versions, "0.2");
+        let Offer::Nowhere(instead) = find("wasi:http/incoming-handler@0.2.0") else {
+            panic!()
+        };
+        assert_eq!(
+            instead,
+            "Of wasi:http there is wasi:http/outgoing-handler, wasi:http/types."
+        );
+        for stranger in ["acme:vault/open@1.0.0", "do-something", ""] {
+            let Offer::Nowhere(instead) = find(stranger) else {
+                panic!("{stranger}")
+            };
+            assert!(instead.contains("WASI 0.2 only"), "{stranger}: {instead}");
+        }
+    }
+}
