@@ -11,7 +11,7 @@ use std::{
 
 use deadpool::managed::{self, Metrics, Object, PoolError, QueueMode, RecycleError, RecycleResult};
 use tokio::time::{Instant, timeout_at};
-use wasmtime::{Engine, Store, Trap, component::InstancePre};
+use wasmtime::{Engine, Store, Trap, WasmBacktrace, component::InstancePre};
 use wasmtime_wasi::I32Exit;
 
 use crate::{
@@ -319,13 +319,22 @@ impl Shared {
             return format!("it ended itself by exit({code}), which a plugin must not do");
         }
         if let Some(trap) = error.downcast_ref::<Trap>() {
-            return format!("it trapped: {trap}");
+            return format!(
+                "it trapped: {}",
+                trap.to_string().trim_start_matches("wasm trap: ")
+            );
         }
         let cause = error.root_cause().to_string();
         if cause.contains("fuel allocated for hostcalls") {
             return too_much(self.bounds.transfer);
         }
-        cause
+        // Without a backtrace no code of the plugin has run: it could not be linked, and the chain of
+        // errors says where the types differ.
+        if error.downcast_ref::<WasmBacktrace>().is_none() {
+            format!("{error:#}")
+        } else {
+            cause
+        }
     }
 
     /// Counts a call that got no answer.
