@@ -1,0 +1,245 @@
+//! Reading a columnar batch, and building one.
+
+use std::collections::HashMap;
+
+use super::Batch;
+
+/// One series of a [`Batch`].
+#[derive(Clone, Copy, Debug)]
+pub struct Series<'a> {
+    batch: &'a Batch,
+    labels: &'a [u32],
+    first_sample: usize,
+    end_sample: usize,
+}
+
+/// One sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// Milliseconds since 1970-01-01 UTC.
+    pub timestamp: i64,
+    /// The value's 64 bits. Not an `f64`: that may change the payload of a NaN.
+    pub bits: u64,
+}
+
+/// Builds a [`Batch`], with each string in it once.
+///
+/// ```
+/// use witgate_sdk::storage::{BatchBuilder, Sample};
+///
+/// let mut builder = BatchBuilder::default();
+/// builder.series([("job", "a"), ("__name__", "up")]);
+/// builder.sample(Sample { timestamp: 1000, bits: 1f64.to_bits() });
+/// builder.series([("__name__", "up"), ("job", "b")]);
+/// builder.sample(Sample { timestamp: 1000, bits: 0f64.to_bits() });
+///
+/// let batch = builder.finish();
+/// let up = batch.series().next().unwrap();
+/// assert_eq!(up.labels().collect::<Vec<_>>(), [("__name__", "up"), ("job", "a")]);
+/// assert_eq!(up.label("job"), Some("a"));
+/// assert_eq!(batch.symbol_ends.len(), 6);
+/// ```
+#[derive(Debug)]
+pub struct BatchBuilder {
+    batch: Batch,
+    symbols: HashMap<String, u32>,
+}
+
+impl Batch {
+    /// How many series are in the batch.
+    pub fn series_count(&self) -> usize {
+        self.label_ends.len()
+    }
+
+    /// How many samples are in the batch.
+    pub fn sample_count(&self) -> usize {
+        self.timestamps.len()
+    }
+
+    /// A symbol's text.
+    pub fn symbol(&self, index: u32) -> &str {
+        let index = index as usize;
+        let start = index.checked_sub(1).map_or(0, |before| self.symbol_ends[before]);
+        let bytes = &self.symbol_bytes[start as usize..self.symbol_ends[index] as usize];
+        // The contract says UTF-8, and the gateway has checked it.
+        std::str::from_utf8(bytes).unwrap_or_default()
+    }
+
+    /// The series in the order in which they stand.
+    pub fn series(&self) -> impl ExactSizeIterator<Item = Series<'_>> {
+        let (mut label, mut sample) = (0, 0);
+        self.label_ends
+            .iter()
+            .zip(&self.sample_ends)
+            .map(move |(&label_end, &sample_end)| {
+                let series = Series {
+                    batch: self,
+                    labels: &self.labels[label..label_end as usize],
+                    first_sample: sample,
+                    end_sample: sample_end as usize,
+                };
+                (label, sample) = (label_end as usize, sample_end as usize);
+                series
+            })
+    }
+}
+
+impl<'a> Series<'a> {
+    /// Name and value of each label, sorted by name.
+    pub fn labels(self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.labels
+            .chunks_exact(2)
+            .map(move |pair| (self.batch.symbol(pair[0]), self.batch.symbol(pair[1])))
+    }
+
+    /// The value of a label.
+    pub fn label(self, name: &str) -> Option<&'a str> {
+        self.labels()
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| value)
+    }
+
+    /// The samples in the order in which they stand.
+    pub fn samples(self) -> impl ExactSizeIterator<Item = Sample> + 'a {
+        let range = self.first_sample..self.end_sample;
+        let columns = self.batch.timestamps[range.clone()]
+            .iter()
+            .zip(&self.batch.values[range]);
+        columns.map(|(&timestamp, &bits)| Sample { timestamp, bits })
+    }
+}
+
+impl Default for BatchBuilder {
+    fn default() -> Self {
+        let batch = Batch {
+            symbol_bytes: Vec::new(),
+            symbol_ends: vec![0],
+            labels: Vec::new(),
+            label_ends: Vec::new(),
+            timestamps: Vec::new(),
+            values: Vec::new(),
+            sample_ends: Vec::new(),
+        };
+        BatchBuilder {
+            batch,
+            symbols: HashMap::from([(String::new(), 0)]),
+        }
+    }
+}
+
+impl BatchBuilder {
+    /// Begins a series. Its labels are sorted here; one with an empty value is left out.
+    pub fn series<'l>(&mut self, labels: impl IntoIterator<Item = (&'l str, &'l str)>) {
+        let mut labels: Vec<_> = labels
+            .into_iter()
+            .filter(|(_, value)| !value.is_empty())
+            .collect();
+        labels.sort_unstable();
+        for (name, value) in labels {
+            let pair = [self.intern(name), self.intern(value)];
+            self.batch.labels.extend(pair);
+        }
+        self.batch.label_ends.push(length(self.batch.labels.len()));
+        self.batch.sample_ends.push(length(self.batch.timestamps.len()));
+    }
+
+    /// Adds a sample to the series that was begun last.
+    pub fn sample(&mut self, sample: Sample) {
+        self.batch.timestamps.push(sample.timestamp);
+        self.batch.values.push(sample.bits);
+        if let Some(end) = self.batch.sample_ends.last_mut() {
+            *end = length(self.batch.timestamps.len());
+        }
+    }
+
+    /// How many samples were added.
+    pub fn sample_count(&self) -> usize {
+        self.batch.sample_count()
+    }
+
+    /// The batch.
+    pub fn finish(self) -> Batch {
+        self.batch
+    }
+
+    fn intern(&mut self, text: &str) -> u32 {
+        if let Some(&known) = self.symbols.get(text) {
+            return known;
+        }
+        let index = length(self.batch.symbol_ends.len());
+        self.batch.symbol_bytes.extend_from_slice(text.as_bytes());
+        self.batch.symbol_ends.push(length(self.batch.symbol_bytes.len()));
+        self.symbols.insert(text.to_owned(), index);
+        index
+    }
+}
+
+/// A length as the contract writes it. A component has 4 GiB of memory at the most, so no column
+/// can be longer.
+fn length(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_example_of_the_contract() {
+        let batch = Batch {
+            symbol_bytes: b"__name__upjobab".to_vec(),
+            symbol_ends: vec![0, 8, 10, 13, 14, 15],
+            labels: vec![1, 2, 3, 4, 1, 2, 3, 5],
+            label_ends: vec![4, 8],
+            timestamps: vec![1000, 2000, 1000],
+            values: vec![1, 2, 3],
+            sample_ends: vec![2, 3],
+        };
+        let series: Vec<_> = batch.series().collect();
+        assert_eq!(
+            series[0].labels().collect::<Vec<_>>(),
+            [("__name__", "up"), ("job", "a")]
+        );
+        assert_eq!(series[1].label("job"), Some("b"));
+        let samples: Vec<_> = series[0].samples().collect();
+        assert_eq!(
+            samples,
+            [
+                Sample {
+                    timestamp: 1000,
+                    bits: 1
+                },
+                Sample {
+                    timestamp: 2000,
+                    bits: 2
+                }
+            ]
+        );
+        assert_eq!(
+            series[1].samples().collect::<Vec<_>>(),
+            [Sample {
+                timestamp: 1000,
+                bits: 3
+            }]
+        );
+    }
+
+    #[test]
+    fn builds_sorted_series_without_empty_labels_and_each_string_once() {
+        let mut builder = BatchBuilder::default();
+        builder.series([("z", "up"), ("__name__", "up"), ("gone", "")]);
+        builder.sample(Sample {
+            timestamp: 1,
+            bits: 0x7ff0_0000_0000_0002,
+        });
+        builder.series([("__name__", "up")]);
+        let batch = builder.finish();
+        assert_eq!(batch.symbol_bytes, b"__name__upz");
+        assert_eq!(batch.labels, [1, 2, 3, 2, 1, 2]);
+        assert_eq!(
+            (batch.label_ends.as_slice(), batch.sample_ends.as_slice()),
+            (&[4, 6][..], &[1, 1][..])
+        );
+        assert_eq!(batch.values, [0x7ff0_0000_0000_0002]);
+    }
+}
