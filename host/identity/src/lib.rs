@@ -24,6 +24,11 @@ mod session;
 mod static_token;
 mod token;
 
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod tests;
+
 pub use config::{
     Algorithm, BasicConfig, ConfigError, IdentityConfig, IssuerConfig, SessionConfig, TokenConfig,
 };

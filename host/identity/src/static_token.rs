@@ -11,11 +11,14 @@ use crate::{hash::sha256, principal::Principal};
 pub(crate) struct StaticTokens {
     /// By the digest's first half; the other is compared in constant time. A sender can't choose
     /// digests, so how long the lookup takes says nothing about the tokens.
-    by_prefix: HashMap<[u8; 16], Vec<([u8; 32], Arc<Principal>)>>,
+    by_prefix: HashMap<[u8; 16], Vec<Token>>,
 }
 
+/// A token's digest, and whom it stands for.
+type Token = ([u8; 32], Arc<Principal>);
+
 impl StaticTokens {
-    pub(crate) fn new(tokens: impl IntoIterator<Item = ([u8; 32], Arc<Principal>)>) -> Self {
+    pub(crate) fn new(tokens: impl IntoIterator<Item = Token>) -> Self {
         let mut by_prefix: HashMap<_, Vec<_>> = HashMap::new();
         for (digest, principal) in tokens {
             by_prefix

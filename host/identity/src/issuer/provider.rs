@@ -3,7 +3,7 @@
 use std::{
     fmt::Display,
     sync::{Arc, Mutex, PoisonError, RwLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use openidconnect::{
@@ -16,7 +16,7 @@ use openidconnect::{
     },
 };
 use serde::{Deserialize, Serialize};
-use tokio::{sync::OwnedMutexGuard, time::Instant};
+use tokio::sync::OwnedMutexGuard;
 
 use super::{Fetcher, KeySet, check_endpoint, fetch::FetchError};
 use crate::config::{ConfigError, IssuerSettings};
@@ -148,7 +148,7 @@ impl Provider {
         if let Some(known) = self.current() {
             return Ok(known);
         }
-        if let Some(failure) = self.with_progress(|progress| progress.recent_failure()) {
+        if let Some(failure) = self.with_progress(|progress| progress.recent_failure(Instant::now())) {
             return Err(failure.shown);
         }
         // Goes on when the request that asked for it is cancelled: others wait for it too.
@@ -167,15 +167,7 @@ impl Provider {
         if !Arc::ptr_eq(&current, seen) {
             return Some(current);
         }
-        let may_fetch = self.with_progress(|progress| {
-            let may = progress
-                .keys_refreshed
-                .is_none_or(|last| last.elapsed() >= REFRESH_INTERVAL);
-            if may {
-                progress.keys_refreshed = Some(Instant::now());
-            }
-            may
-        });
+        let may_fetch = self.with_progress(|progress| progress.begin_refresh(Instant::now()));
         if !may_fetch {
             return None;
         }
@@ -188,7 +180,10 @@ impl Provider {
 
     /// Fetches everything anew, without anybody waiting for it.
     fn renew(self: &Arc<Self>) {
-        if self.with_progress(|progress| progress.recent_failure()).is_some() {
+        if self
+            .with_progress(|progress| progress.recent_failure(Instant::now()))
+            .is_some()
+        {
             return;
         }
         if let Ok(turn) = Arc::clone(&self.fetching).try_lock_owned() {
@@ -244,7 +239,7 @@ impl Provider {
             }
             Err(failure) => {
                 tracing::warn!(issuer = %self.url, reason = failure.detail, "the issuer can't be asked for its keys");
-                self.with_progress(|progress| progress.fail(failure.clone()));
+                self.with_progress(|progress| progress.fail(failure.clone(), Instant::now()));
                 Err(failure)
             }
         }
@@ -290,20 +285,29 @@ impl Known {
 // === impl Progress ===
 
 impl Progress {
+    /// Whether keys may be fetched at `now` because one is missing. If so, that counts as done.
+    fn begin_refresh(&mut self, now: Instant) -> bool {
+        let may = self
+            .keys_refreshed
+            .is_none_or(|last| now.duration_since(last) >= REFRESH_INTERVAL);
+        if may {
+            self.keys_refreshed = Some(now);
+        }
+        may
+    }
+
     /// The last failure, while the issuer is left alone because of it.
-    fn recent_failure(&self) -> Option<Failure> {
-        let pausing = self
-            .not_before
-            .is_some_and(|not_before| Instant::now() < not_before);
+    fn recent_failure(&self, now: Instant) -> Option<Failure> {
+        let pausing = self.not_before.is_some_and(|not_before| now < not_before);
         if pausing { self.last_error.clone() } else { None }
     }
 
-    fn fail(&mut self, failure: Failure) {
+    fn fail(&mut self, failure: Failure, now: Instant) {
         let pause = FIRST_PAUSE
             .saturating_mul(1 << self.failures_in_a_row.min(10))
             .min(LONGEST_PAUSE);
         self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
-        self.not_before = Some(Instant::now() + pause);
+        self.not_before = Some(now + pause);
         self.last_error = Some(failure);
     }
 }
@@ -333,4 +337,37 @@ impl Failure {
 /// An issuer's text may be of any length.
 fn describe(error: &impl Display) -> String {
     crate::error::plain(&error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_keys_cause_one_fetch_in_ten_seconds() {
+        let (mut progress, start) = (Progress::default(), Instant::now());
+        assert!(progress.begin_refresh(start));
+        assert!(!progress.begin_refresh(start));
+        assert!(!progress.begin_refresh(start + Duration::from_millis(9_999)));
+        assert!(progress.begin_refresh(start + Duration::from_secs(10)));
+        assert!(!progress.begin_refresh(start + Duration::from_secs(11)));
+    }
+
+    #[test]
+    fn a_failing_issuer_is_left_alone_longer_each_time_but_never_longer_than_half_a_minute() {
+        let (mut progress, start) = (Progress::default(), Instant::now());
+        let failure = Failure {
+            shown: "no".into(),
+            detail: "no".into(),
+        };
+        for pause in [1, 2, 4, 8, 16, 30, 30] {
+            progress.fail(failure.clone(), start);
+            let end = start + Duration::from_secs(pause);
+            assert!(
+                progress.recent_failure(end - Duration::from_millis(1)).is_some(),
+                "{pause}"
+            );
+            assert!(progress.recent_failure(end).is_none(), "{pause}");
+        }
+    }
 }

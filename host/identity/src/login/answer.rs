@@ -121,11 +121,12 @@ impl LoginError {
                 StatusCode::BAD_REQUEST
             }
             Self::NoIssuer | Self::UnknownIssuer(_) => StatusCode::NOT_FOUND,
-            Self::Refused { .. } => StatusCode::FORBIDDEN,
-            Self::NoToken(_) => StatusCode::BAD_GATEWAY,
-            Self::NotLetIn(AuthError::Denied { .. }) => StatusCode::FORBIDDEN,
+            Self::Refused { .. } | Self::NotLetIn(AuthError::Denied { .. }) => StatusCode::FORBIDDEN,
             Self::NotLetIn(AuthError::Unavailable { .. }) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::NotLetIn(AuthError::NoCredential | AuthError::Invalid { .. }) => StatusCode::BAD_GATEWAY,
+            // The issuer's fault: it was asked for a token that holds.
+            Self::NoToken(_) | Self::NotLetIn(AuthError::NoCredential | AuthError::Invalid { .. }) => {
+                StatusCode::BAD_GATEWAY
+            }
         }
     }
 }

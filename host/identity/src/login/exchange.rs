@@ -108,7 +108,7 @@ pub(super) async fn redeem(
         .await
         .map_err(|error| {
             let reason = match &error {
-                RequestTokenError::ServerResponse(answer) => plain(&answer.error().to_string()),
+                RequestTokenError::ServerResponse(answer) => plain(answer.error().as_ref()),
                 RequestTokenError::Request(_) => "its token endpoint did not answer".to_owned(),
                 RequestTokenError::Parse(..) => "its answer can't be read".to_owned(),
                 RequestTokenError::Other(_) => "its answer is not what was expected".to_owned(),

@@ -1,0 +1,7 @@
+//! Who is let in and who is not, each against an issuer on loopback.
+
+mod configuration;
+mod keys;
+mod login;
+mod machines;
+mod tokens;
