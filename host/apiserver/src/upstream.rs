@@ -1,0 +1,195 @@
+//! The way to an apiserver: connections, TLS, and the gateway's own credential.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::body::Body;
+use http::{HeaderValue, Request, Response, header, uri};
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{Client, Error, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
+};
+use kube::{
+    Config,
+    client::ConfigExt,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use tower::{BoxError, Layer, ServiceExt, service_fn, util::BoxCloneSyncService};
+
+use crate::{ClusterConfig, ConnectError};
+
+/// How long a connection may take to be made.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// Requests at a time on one lane before another is opened. kube-apiserver lets one HTTP/2
+/// connection have 100 streams in its most careful setting, and watches stay for an hour.
+const PER_LANE: usize = 90;
+
+type Credential = BoxCloneSyncService<Request<Body>, Response<()>, BoxError>;
+
+/// The way to one apiserver.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    connector: HttpsConnector<HttpConnector>,
+    lanes: RwLock<Vec<Arc<Lane>>>,
+    scheme: uri::Scheme,
+    authority: uri::Authority,
+    prefix: String,
+    credential: Option<Credential>,
+}
+
+/// A client of its own: over HTTP/2 it keeps to one connection.
+#[derive(Debug)]
+struct Lane {
+    client: Client<HttpsConnector<HttpConnector>, Body>,
+    in_flight: AtomicUsize,
+}
+
+/// A request's place on its lane, held until its answer has ended.
+#[derive(Debug)]
+pub(crate) struct Place(Arc<Lane>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+// === impl Upstream ===
+
+impl Upstream {
+    /// Reads the credential and prepares TLS. Nothing is sent yet.
+    pub(crate) async fn new(config: &ClusterConfig, base: &Path) -> Result<Self, ConnectError> {
+        config.check()?;
+        let place = match &config.kubeconfig {
+            Some(file) => base.join(file).display().to_string(),
+            None => "the pod's service account".to_owned(),
+        };
+        let refused = |reason: &dyn std::fmt::Display| ConnectError::Credential {
+            name: config.name.clone(),
+            place: place.clone(),
+            reason: reason.to_string(),
+        };
+        let loaded = match &config.kubeconfig {
+            Some(file) => {
+                let kubeconfig = Kubeconfig::read_from(base.join(file)).map_err(|error| refused(&error))?;
+                let options = KubeConfigOptions {
+                    context: config.context.clone(),
+                    ..Default::default()
+                };
+                Config::from_custom_kubeconfig(kubeconfig, &options)
+                    .await
+                    .map_err(|error| refused(&error))?
+            }
+            None => Config::incluster().map_err(|error| refused(&error))?,
+        };
+        let parts = loaded.cluster_url.clone().into_parts();
+        let (Some(scheme), Some(authority)) = (parts.scheme, parts.authority) else {
+            return Err(refused(&"the server's URL has no scheme or host"));
+        };
+        let tls = loaded.rustls_client_config().map_err(|error| refused(&error))?;
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(CONNECT));
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_only()
+            .enable_all_versions();
+        let auth = loaded.auth_layer().map_err(|error| refused(&error))?;
+        Ok(Self {
+            connector: connector.wrap_connector(tcp),
+            lanes: RwLock::default(),
+            scheme,
+            authority,
+            prefix: parts
+                .path_and_query
+                .map_or(String::new(), |path| path.path().trim_end_matches('/').to_owned()),
+            // kube adds the credential to a request; this takes it off again, so that it is known.
+            credential: auth.map(|auth| {
+                BoxCloneSyncService::new(auth.layer(service_fn(|request: Request<Body>| async move {
+                    let mut response = Response::new(());
+                    if let Some(value) = request.headers().get(header::AUTHORIZATION) {
+                        response
+                            .headers_mut()
+                            .insert(header::AUTHORIZATION, value.clone());
+                    }
+                    Ok::<_, BoxError>(response)
+                })))
+            }),
+        })
+    }
+
+    /// The gateway's own credential for the header `Authorization`, unless a client certificate is it.
+    pub(crate) async fn credential(&self) -> Result<Option<HeaderValue>, BoxError> {
+        let Some(credential) = &self.credential else {
+            return Ok(None);
+        };
+        let mut response = credential.clone().oneshot(Request::new(Body::empty())).await?;
+        Ok(response.headers_mut().remove(header::AUTHORIZATION))
+    }
+
+    /// Where a path below the apiserver's root is.
+    pub(crate) fn uri(&self, path_and_query: &uri::PathAndQuery) -> Result<uri::Uri, http::Error> {
+        let path_and_query = if self.prefix.is_empty() {
+            path_and_query.clone()
+        } else {
+            format!("{}{path_and_query}", self.prefix).parse()?
+        };
+        uri::Builder::new()
+            .scheme(self.scheme.clone())
+            .authority(self.authority.clone())
+            .path_and_query(path_and_query)
+            .build()
+    }
+
+    /// Sends a request on the lane with the least to do. Redirections are not followed.
+    pub(crate) async fn send(&self, request: Request<Body>) -> Result<(Response<Incoming>, Place), Error> {
+        let place = self.place();
+        let response = place.0.client.request(request).await?;
+        Ok((response, place))
+    }
+
+    fn place(&self) -> Place {
+        let free = |lanes: &[Arc<Lane>]| {
+            let load = |lane: &&Arc<Lane>| lane.in_flight.load(Ordering::Relaxed);
+            lanes
+                .iter()
+                .min_by_key(load)
+                .filter(|lane| load(lane) < PER_LANE)
+                .cloned()
+        };
+        let found = free(&self.lanes.read().unwrap_or_else(PoisonError::into_inner));
+        let lane = found.unwrap_or_else(|| {
+            let mut lanes = self.lanes.write().unwrap_or_else(PoisonError::into_inner);
+            free(&lanes).unwrap_or_else(|| {
+                let lane = Arc::new(self.lane());
+                lanes.push(Arc::clone(&lane));
+                lane
+            })
+        });
+        lane.in_flight.fetch_add(1, Ordering::Relaxed);
+        Place(lane)
+    }
+
+    fn lane(&self) -> Lane {
+        let client = Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .http2_keep_alive_interval(Duration::from_secs(30))
+            .http2_adaptive_window(true)
+            .build(self.connector.clone());
+        Lane {
+            client,
+            in_flight: AtomicUsize::new(0),
+        }
+    }
+}
