@@ -1,1 +1,19 @@
 //! Prometheus remote write and read: protocol, tenants, limits, routing to storage plugins.
+
+mod answer;
+mod config;
+pub mod decode;
+mod labels;
+mod matcher;
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod memory;
+pub mod proto;
+mod read;
+mod remote;
+mod tenant;
+mod wire;
+mod write;
+
+pub use config::{Callers, ConfigError, Limits, PrometheusConfig, TenantConfig};
+pub use remote::{Account, Endpoint, Remote};

@@ -1,0 +1,60 @@
+//! How a sender or reader is told no. Prometheus logs the first line, so it says everything.
+
+use std::time::Duration;
+
+use axum::{
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, StatusCode, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use witgate_plugins::StorageError;
+
+/// How soon a sender should try again if the backend does not say.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// How long a body may take to come.
+const BODY_TIME: Duration = Duration::from_secs(30);
+
+/// A plain line.
+pub(crate) fn text(status: StatusCode, line: &str) -> Response {
+    (status, format!("{}\n", line.trim_end())).into_response()
+}
+
+/// What a failed call to storage means for the client. An outage is never a 4xx: on one of those a
+/// sender drops its samples.
+pub(crate) fn failure(tenant: &str, error: &StorageError) -> Response {
+    let (status, retry_after) = match error {
+        StorageError::Unavailable { retry_after, .. } => (StatusCode::SERVICE_UNAVAILABLE, *retry_after),
+        StorageError::Failed(_) => (StatusCode::SERVICE_UNAVAILABLE, None),
+        StorageError::Overloaded { retry_after, .. } => (StatusCode::TOO_MANY_REQUESTS, *retry_after),
+        StorageError::Invalid(_) => return text(StatusCode::BAD_REQUEST, &error.to_string()),
+    };
+    tracing::warn!(tenant, %status, "storage: {error}");
+    let seconds = retry_after.unwrap_or(RETRY_AFTER).as_secs().max(1);
+    let mut response = text(status, &error.to_string());
+    response
+        .headers_mut()
+        .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    response
+}
+
+/// Reads a body of bounded size in bounded time.
+pub(crate) async fn body(body: Body, limit: u64) -> Result<bytes::Bytes, Response> {
+    let size = usize::try_from(limit).unwrap_or(usize::MAX);
+    match tokio::time::timeout(BODY_TIME, Limited::new(body, size).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(text(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            &format!("the body is over {limit} bytes (prometheus.limits.body)"),
+        )),
+        Ok(Err(error)) => Err(text(
+            StatusCode::BAD_REQUEST,
+            &format!("the body ends early: {error}"),
+        )),
+        Err(_) => Err(text(
+            StatusCode::REQUEST_TIMEOUT,
+            &format!("the body did not come within {} s", BODY_TIME.as_secs()),
+        )),
+    }
+}

@@ -1,0 +1,133 @@
+//! Prometheus' label matchers.
+
+use regex::{Regex, RegexBuilder};
+use witgate_plugins::{MatchOperation, Matcher};
+
+use crate::proto::{LabelMatcher, MatchType};
+
+/// What a compiled expression may take. Prometheus' own expressions stay far below.
+const REGEX_BYTES: usize = 1 << 20;
+
+/// The matchers of a query, ready to be applied and to be handed to a plugin.
+#[derive(Debug)]
+pub(crate) struct Matchers {
+    tests: Vec<Test>,
+    pub(crate) plain: Vec<Matcher>,
+}
+
+#[derive(Debug)]
+struct Test {
+    name: String,
+    negated: bool,
+    by: By,
+}
+
+#[derive(Debug)]
+enum By {
+    Value(String),
+    Regex(Regex),
+}
+
+impl Matchers {
+    /// Compiles matchers. The error says which one is wrong.
+    pub(crate) fn new(matchers: &[LabelMatcher]) -> Result<Self, String> {
+        if matchers.is_empty() {
+            return Err("a query has no matcher, which would be everything: give it at least one".to_owned());
+        }
+        let (mut tests, mut plain) = (Vec::new(), Vec::new());
+        for matcher in matchers {
+            let (name, value) = (&matcher.name, &matcher.value);
+            let operation = MatchType::try_from(matcher.r#type)
+                .map_err(|_| format!("the matcher of {name:?} has an unknown type {}", matcher.r#type))?;
+            let regex = || {
+                let compiled = RegexBuilder::new(&format!("^(?s:{value})$"))
+                    .size_limit(REGEX_BYTES)
+                    .build();
+                compiled
+                    .map(By::Regex)
+                    .map_err(|error| format!("the expression {value:?} of {name:?}: {error}"))
+            };
+            let (operation, negated, by) = match operation {
+                MatchType::Eq => (MatchOperation::Equal, false, By::Value(value.clone())),
+                MatchType::Neq => (MatchOperation::NotEqual, true, By::Value(value.clone())),
+                MatchType::Re => (MatchOperation::Matches, false, regex()?),
+                MatchType::Nre => (MatchOperation::NotMatches, true, regex()?),
+            };
+            tests.push(Test {
+                name: name.clone(),
+                negated,
+                by,
+            });
+            plain.push(Matcher {
+                name: name.clone(),
+                operation,
+                value: value.clone(),
+            });
+        }
+        Ok(Self { tests, plain })
+    }
+
+    /// Whether all hold. A label that is not there has the empty value.
+    pub(crate) fn hold(&self, labels: &[(&str, &str)]) -> bool {
+        self.tests.iter().all(|test| {
+            let value = labels
+                .iter()
+                .find(|(name, _)| *name == test.name)
+                .map_or("", |(_, value)| *value);
+            let matches = match &test.by {
+                By::Value(expected) => value == expected,
+                By::Regex(regex) => regex.is_match(value),
+            };
+            matches != test.negated
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn expressions_match_whole_values_and_absent_labels_are_empty() {
+        let labels = [("__name__", "up"), ("job", "foobar"), ("text", "a\nb")];
+        let cases = [
+            ("job", MatchType::Eq, "foobar", true),
+            ("job", MatchType::Neq, "foobar", false),
+            ("job", MatchType::Re, "foo", false),
+            ("job", MatchType::Re, "foo|foobar", true),
+            ("job", MatchType::Nre, "foo", true),
+            ("job", MatchType::Nre, "foo.*", false),
+            ("text", MatchType::Re, "a.b", true),
+            ("absent", MatchType::Eq, "", true),
+            ("absent", MatchType::Neq, "", false),
+            ("absent", MatchType::Re, ".*", true),
+            ("absent", MatchType::Re, ".+", false),
+            ("absent", MatchType::Nre, ".+", true),
+        ];
+        for (name, operation, value, expected) in cases {
+            let matcher = LabelMatcher {
+                r#type: operation.into(),
+                name: name.into(),
+                value: value.into(),
+            };
+            let matchers = Matchers::new(&[matcher]).unwrap();
+            assert_eq!(matchers.hold(&labels), expected, "{name} {operation:?} {value}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_matcher_is_named() {
+        let regex = |value: &str| LabelMatcher {
+            r#type: 2,
+            name: "job".into(),
+            value: value.into(),
+        };
+        assert!(
+            Matchers::new(&[regex("a(")])
+                .unwrap_err()
+                .contains("\"a(\" of \"job\"")
+        );
+        assert!(Matchers::new(&[regex("(a{1000}){1000}")]).is_err());
+        assert!(Matchers::new(&[]).is_err());
+    }
+}

@@ -1,0 +1,41 @@
+//! A storage without a plugin, for the tests of this crate: it keeps what it is given, or fails as it
+//! is told.
+
+use std::sync::Mutex;
+
+use witgate_plugins::{Batch, Context, Cursor, Query, Receipt, Storage, StorageError};
+
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    pub(crate) batches: Mutex<Vec<Batch>>,
+    pub(crate) fail: Mutex<Option<StorageError>>,
+    pub(crate) receipt: Receipt,
+}
+
+struct Pieces(std::vec::IntoIter<Batch>);
+
+#[async_trait::async_trait]
+impl Storage for Memory {
+    async fn check(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
+
+    async fn write(&self, _: &Context, batch: &Batch) -> Result<Receipt, StorageError> {
+        if let Some(error) = self.fail.lock().unwrap().take() {
+            return Err(error);
+        }
+        self.batches.lock().unwrap().push(batch.clone());
+        Ok(self.receipt.clone())
+    }
+
+    async fn read(&self, _: &Context, _: &Query) -> Result<Box<dyn Cursor>, StorageError> {
+        Ok(Box::new(Pieces(self.batches.lock().unwrap().clone().into_iter())))
+    }
+}
+
+#[async_trait::async_trait]
+impl Cursor for Pieces {
+    async fn next(&mut self, _: u32) -> Result<Option<Batch>, StorageError> {
+        Ok(self.0.next())
+    }
+}

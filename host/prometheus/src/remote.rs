@@ -1,0 +1,148 @@
+//! The remote endpoints: a caller's tenant, and then write or read.
+
+use std::sync::Arc;
+
+use axum::response::Response;
+use http::{Request, StatusCode};
+use serde::Serialize;
+use tokio::sync::Semaphore;
+use witgate_identity::Principal;
+use witgate_plugins::Storage;
+
+use crate::{
+    answer::text,
+    config::{ConfigError, Limits, PrometheusConfig},
+    tenant::{self, Tenant},
+    write::Decoders,
+};
+
+/// The remote endpoints of one configuration.
+#[derive(Debug)]
+pub struct Remote {
+    tenants: Vec<Tenant>,
+    pub(crate) limits: Limits,
+    pub(crate) decoders: Decoders,
+    pub(crate) reads: Semaphore,
+}
+
+/// Which of the two a request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// Remote write.
+    Write,
+    /// Remote read.
+    Read,
+}
+
+/// What a request came to. In the extensions of answers, for the audit line.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Account {
+    /// The tenant.
+    pub tenant: String,
+    /// Series that were stored or found.
+    pub series: u64,
+    /// Samples that were stored or found.
+    pub samples: u64,
+    /// Samples that were refused.
+    pub rejected: u64,
+}
+
+// === impl Endpoint ===
+
+impl Endpoint {
+    /// Which endpoint a path is: Prometheus' own, or InfluxDB 1.x's.
+    pub fn of(path: &str) -> Option<Self> {
+        match path {
+            "/api/v1/write" | "/api/v1/prom/write" => Some(Self::Write),
+            "/api/v1/read" | "/api/v1/prom/read" => Some(Self::Read),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn action(self) -> &'static str {
+        match self {
+            Self::Write => "write",
+            Self::Read => "read",
+        }
+    }
+}
+
+// === impl Remote ===
+
+impl Remote {
+    /// Builds the endpoints. `storage` finds a storage plugin by name.
+    pub fn new(
+        config: &PrometheusConfig,
+        storage: &dyn Fn(&str) -> Option<Arc<dyn Storage>>,
+    ) -> Result<Self, ConfigError> {
+        let mut tenants: Vec<Tenant> = Vec::new();
+        for (index, tenant) in config.tenants.iter().enumerate() {
+            if tenants.iter().any(|other| other.name == tenant.name) {
+                return Err(ConfigError::SameName(index, tenant.name.clone()));
+            }
+            let storage = storage(&tenant.storage)
+                .ok_or_else(|| ConfigError::NoStorage(index, tenant.storage.clone()))?;
+            tenants.push(Tenant {
+                name: tenant.name.clone(),
+                attributes: tenant.attributes.clone().into_iter().collect(),
+                write: tenant.write.clone(),
+                read: tenant.read.clone(),
+                storage,
+            });
+        }
+        Ok(Self {
+            tenants,
+            limits: config.limits.clone(),
+            decoders: Decoders::default(),
+            reads: Semaphore::new(config.limits.concurrent_reads),
+        })
+    }
+
+    /// Answers a remote write. 204 means that the tenant's backend has every sample.
+    pub async fn write(&self, principal: &Principal, request: Request<axum::body::Body>) -> Response {
+        match self.tenant(Endpoint::Write, principal, &request) {
+            Ok(tenant) => self.write_to(tenant, &request_id(&request), request).await,
+            Err(refusal) => refusal,
+        }
+    }
+
+    /// Answers a remote read.
+    pub async fn read(&self, principal: &Principal, request: Request<axum::body::Body>) -> Response {
+        match self.tenant(Endpoint::Read, principal, &request) {
+            Ok(tenant) => self.read_from(tenant, &request_id(&request), request).await,
+            Err(refusal) => refusal,
+        }
+    }
+
+    #[expect(clippy::result_large_err, reason = "the error is the answer")]
+    fn tenant<B>(
+        &self,
+        endpoint: Endpoint,
+        principal: &Principal,
+        request: &Request<B>,
+    ) -> Result<&Tenant, Response> {
+        let uri = request.uri();
+        let query = uri
+            .query()
+            .filter(|_| uri.path().starts_with("/api/v1/prom/"))
+            .unwrap_or_default();
+        let database = url::form_urlencoded::parse(query.as_bytes())
+            .find(|(name, _)| name == "db")
+            .map(|(_, value)| value.into_owned());
+        tenant::choose(&self.tenants, endpoint, principal, database.as_deref())
+            .map_err(|refused| text(StatusCode::FORBIDDEN, &refused.to_string()))
+    }
+}
+
+/// The id that the listener gave the request.
+fn request_id<B>(request: &Request<B>) -> String {
+    let id = request
+        .headers()
+        .get("x-request-id")
+        .and_then(|id| id.to_str().ok());
+    id.unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! Which tenant a caller's request is for.
+
+use std::sync::Arc;
+
+use witgate_identity::Principal;
+use witgate_plugins::{Context, Storage};
+
+use crate::{Endpoint, config::Callers};
+
+/// A tenant in service.
+#[derive(Debug)]
+pub(crate) struct Tenant {
+    pub(crate) name: String,
+    pub(crate) attributes: Vec<(String, String)>,
+    pub(crate) write: Callers,
+    pub(crate) read: Callers,
+    pub(crate) storage: Arc<dyn Storage>,
+}
+
+/// Why no tenant takes a request.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NoTenant {
+    #[error(
+        "user {user:?} in groups {groups:?} may not {action}: no tenant's `{action}` names the user or one of the groups"
+    )]
+    NotGranted {
+        user: String,
+        groups: Vec<String>,
+        action: &'static str,
+    },
+    #[error("no tenant that you may {action} has the database {asked:?}: you may {action} {offered:?}")]
+    OtherDatabase {
+        asked: String,
+        offered: Vec<String>,
+        action: &'static str,
+    },
+}
+
+impl Tenant {
+    fn grants(&self, endpoint: Endpoint, principal: &Principal) -> bool {
+        let callers = match endpoint {
+            Endpoint::Write => &self.write,
+            Endpoint::Read => &self.read,
+        };
+        callers.users.contains(&principal.user)
+            || callers
+                .groups
+                .iter()
+                .any(|group| principal.groups.contains(group))
+    }
+
+    fn database(&self) -> Option<&str> {
+        self.attributes
+            .iter()
+            .find(|(name, _)| name == "db")
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// What its storage plugin is told.
+    pub(crate) fn context(&self, request_id: &str) -> Context {
+        Context {
+            tenant: self.name.clone(),
+            attributes: self.attributes.clone(),
+            request_id: request_id.to_owned(),
+        }
+    }
+}
+
+/// The first tenant that grants the caller the endpoint and has the database that the URL names, if
+/// it names one.
+pub(crate) fn choose<'a>(
+    tenants: &'a [Tenant],
+    endpoint: Endpoint,
+    principal: &Principal,
+    database: Option<&str>,
+) -> Result<&'a Tenant, NoTenant> {
+    let action = endpoint.action();
+    let granted = || tenants.iter().filter(|tenant| tenant.grants(endpoint, principal));
+    let Some(first) = granted().next() else {
+        let (user, groups) = (principal.user.clone(), principal.groups.clone());
+        return Err(NoTenant::NotGranted { user, groups, action });
+    };
+    let Some(asked) = database else { return Ok(first) };
+    granted()
+        .find(|tenant| tenant.database() == Some(asked))
+        .ok_or_else(|| NoTenant::OtherDatabase {
+            asked: asked.to_owned(),
+            offered: granted()
+                .filter_map(Tenant::database)
+                .map(str::to_owned)
+                .collect(),
+            action,
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use witgate_identity::Method;
+
+    use super::*;
+    use crate::memory::Memory;
+
+    fn tenant(name: &str, db: Option<&str>, writer: &str, reader: &str) -> Tenant {
+        let group = |group: &str| Callers {
+            users: Vec::new(),
+            groups: vec![group.to_owned()],
+        };
+        Tenant {
+            name: name.to_owned(),
+            attributes: db
+                .map(|db| ("db".to_owned(), db.to_owned()))
+                .into_iter()
+                .collect(),
+            write: group(writer),
+            read: group(reader),
+            storage: Arc::new(Memory::default()),
+        }
+    }
+
+    fn member(groups: &[&str]) -> Principal {
+        Principal {
+            user: "p".into(),
+            uid: None,
+            groups: groups.iter().map(|&group| group.to_owned()).collect(),
+            extra: Vec::new(),
+            method: Method::Basic,
+            expires: None,
+        }
+    }
+
+    #[test]
+    fn a_tenant_is_reached_by_those_it_grants_only() {
+        let tenants = [
+            tenant("a", Some("one"), "wa", "ra"),
+            tenant("b", Some("two"), "wb", "rb"),
+        ];
+        let cases: [(&[&str], Endpoint, Option<&str>, Option<&str>); 9] = [
+            (&["wa"], Endpoint::Write, None, Some("a")),
+            (&["wa"], Endpoint::Read, None, None),
+            (&["wb"], Endpoint::Write, None, Some("b")),
+            (&["wa", "wb"], Endpoint::Write, None, Some("a")),
+            (&["wa", "wb"], Endpoint::Write, Some("two"), Some("b")),
+            (&["wa"], Endpoint::Write, Some("two"), None),
+            (&["wa"], Endpoint::Write, Some("one"), Some("a")),
+            (&["ra"], Endpoint::Read, Some("one"), Some("a")),
+            (&[], Endpoint::Read, None, None),
+        ];
+        for (groups, endpoint, database, expected) in cases {
+            let found = choose(&tenants, endpoint, &member(groups), database).ok();
+            assert_eq!(
+                found.map(|tenant| tenant.name.as_str()),
+                expected,
+                "{groups:?} {endpoint:?} {database:?}"
+            );
+        }
+    }
+}
