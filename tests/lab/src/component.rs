@@ -1,0 +1,226 @@
+//! Defines the components, where their programs are, and what happens when one is not there.
+
+use std::{
+    collections::BTreeSet,
+    env,
+    ffi::OsStr,
+    fmt, fs,
+    io::Write as _,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
+
+/// A component of the lab, by the programs that it needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Component {
+    /// etcd and etcdctl.
+    Etcd,
+    /// kube-apiserver and kubectl, with etcd.
+    Kubernetes,
+    /// slapd and its offline tools.
+    OpenLdap,
+    /// dex.
+    Dex,
+    /// Prometheus.
+    Prometheus,
+    /// InfluxDB 1.x.
+    InfluxDb,
+}
+
+/// A program that a component needs and that this machine does not have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{component}: {program} is not {place}; run tests/lab/install {component}")]
+pub struct Missing {
+    component: Component,
+    program: &'static str,
+    place: String,
+}
+
+/// Where a program comes from, which is where it is looked for.
+enum Origin {
+    /// Built by `tests/lab/install` from the module that pins it: the folder under `go/`, and the
+    /// line of its go.mod that names the version.
+    Built { folder: &'static str, pin: &'static str, go_mod: &'static str },
+    /// A package of the system's.
+    Packaged,
+}
+
+/// Debian keeps servers where users' `PATH` does not look.
+const SERVER_PATHS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
+
+/// Says whether `component` can be started here, so that a test of a suite can end early if not:
+///
+/// ```no_run
+/// # use witgate_lab::{Component, require};
+/// let Ok(()) = require(Component::Kubernetes) else { return };
+/// ```
+///
+/// What is missing goes to standard error and, as a line beginning `SKIPPED`, to the file named in
+/// `WITGATE_SKIPS`, once per suite.
+///
+/// # Errors
+/// The missing program, and how to get it.
+///
+/// # Panics
+/// If `REQUIRE_LAB=1` and the component is missing: there, a skipped test is a failed one.
+#[expect(clippy::panic, reason = "fails the test that asked, in one place instead of at each call")]
+pub fn require(component: Component) -> Result<(), Missing> {
+    let Err(missing) = component.find_all() else { return Ok(()) };
+    if env::var_os("REQUIRE_LAB").is_some_and(|value| value == "1") {
+        panic!("REQUIRE_LAB=1, but {missing}");
+    }
+    static REPORTED: Mutex<BTreeSet<Component>> = Mutex::new(BTreeSet::new());
+    if REPORTED.lock().is_ok_and(|mut reported| reported.insert(component)) {
+        report(&format!("SKIPPED {}: {missing}\n", suite()));
+    }
+    Err(missing)
+}
+
+fn report(line: &str) {
+    eprint!("{line}");
+    let Some(path) = env::var_os("WITGATE_SKIPS") else { return };
+    let written =
+        fs::File::options().create(true).append(true).open(&path).and_then(|mut file| file.write_all(line.as_bytes()));
+    if let Err(error) = written {
+        eprintln!("cannot append to WITGATE_SKIPS={}: {error}", Path::new(&path).display());
+    }
+}
+
+/// The test binary's name without the hash that cargo appends to it.
+fn suite() -> String {
+    let binary = env::current_exe().ok();
+    let stem = binary.as_deref().and_then(Path::file_stem).and_then(OsStr::to_str).unwrap_or("tests");
+    stem.rsplit_once('-').map_or(stem, |(name, _hash)| name).to_owned()
+}
+
+impl Component {
+    /// The program of that name, which must be one of this component's.
+    pub(crate) fn find(self, program: &'static str) -> Result<PathBuf, Missing> {
+        let (directories, place) = match self.origin() {
+            Origin::Built { folder, pin, go_mod } => {
+                let directory = cache().join(format!("{folder}-{}", pinned_version(go_mod, pin)));
+                let place = format!("in {}", directory.display());
+                (vec![directory], place)
+            }
+            Origin::Packaged => {
+                let path = env::var_os("PATH").unwrap_or_default();
+                let directories = env::split_paths(&path).chain(SERVER_PATHS.map(PathBuf::from)).collect();
+                (directories, "on PATH".to_owned())
+            }
+        };
+        directories
+            .into_iter()
+            .map(|directory| directory.join(program))
+            .find(|candidate| is_executable(candidate))
+            .ok_or(Missing { component: self, program, place })
+    }
+
+    fn find_all(self) -> Result<(), Missing> {
+        if self == Self::Kubernetes {
+            Self::Etcd.find_all()?;
+        }
+        self.programs().iter().try_for_each(|program| self.find(program).map(drop))
+    }
+
+    fn programs(self) -> &'static [&'static str] {
+        match self {
+            Self::Etcd => &["etcd", "etcdctl"],
+            Self::Kubernetes => &["kube-apiserver", "kubectl"],
+            Self::OpenLdap => &["slapd", "slapadd"],
+            Self::Dex => &["dex"],
+            Self::Prometheus => &["prometheus"],
+            Self::InfluxDb => &["influxd"],
+        }
+    }
+
+    fn origin(self) -> Origin {
+        match self {
+            Self::Etcd => Origin::Built {
+                folder: "etcd",
+                pin: "go.etcd.io/etcd/server/v3",
+                go_mod: include_str!("../go/etcd/go.mod"),
+            },
+            Self::Kubernetes => Origin::Built {
+                folder: "kubernetes",
+                pin: "k8s.io/kubernetes",
+                go_mod: include_str!("../go/kubernetes/go.mod"),
+            },
+            Self::Dex => Origin::Built {
+                folder: "dex",
+                pin: "github.com/dexidp/dex",
+                go_mod: include_str!("../go/dex/go.mod"),
+            },
+            Self::OpenLdap | Self::Prometheus | Self::InfluxDb => Origin::Packaged,
+        }
+    }
+}
+
+/// The name that `tests/lab/install` knows the component by.
+impl fmt::Display for Component {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Etcd => "etcd",
+            Self::Kubernetes => "kubernetes",
+            Self::OpenLdap => "openldap",
+            Self::Dex => "dex",
+            Self::Prometheus => "prometheus",
+            Self::InfluxDb => "influxdb",
+        })
+    }
+}
+
+/// Where `tests/lab/install` puts what it builds.
+fn cache() -> PathBuf {
+    if let Some(cache) = env::var_os("WITGATE_LAB_CACHE") {
+        return cache.into();
+    }
+    let caches = env::var_os("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| env::home_dir().map(|home| home.join(".cache")))
+        .unwrap_or_else(env::temp_dir);
+    caches.join("witgate/lab")
+}
+
+/// The version after `module` in a go.mod's requirements; empty, and so never found, if it has none.
+fn pinned_version<'a>(go_mod: &'a str, module: &str) -> &'a str {
+    go_mod
+        .lines()
+        .filter_map(|line| line.trim().trim_start_matches("require ").split_once(' '))
+        .find(|(name, rest)| *name == module && rest.starts_with('v'))
+        .and_then(|(_, rest)| rest.split_whitespace().next())
+        .unwrap_or_default()
+}
+
+fn is_executable(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pin_names_a_version() {
+        for component in [Component::Etcd, Component::Kubernetes, Component::Dex] {
+            let Origin::Built { pin, go_mod, .. } = component.origin() else {
+                panic!("{component} is built");
+            };
+            assert!(pinned_version(go_mod, pin).starts_with('v'), "{component}");
+        }
+    }
+
+    #[test]
+    fn a_version_is_read_from_a_line_and_from_a_block() {
+        let go_mod = "tool example.org/a\nrequire example.org/a v1.2.3\nrequire (\n\texample.org/b v0.4.0 // indirect\n)";
+        assert_eq!(pinned_version(go_mod, "example.org/a"), "v1.2.3");
+        assert_eq!(pinned_version(go_mod, "example.org/b"), "v0.4.0");
+        assert_eq!(pinned_version(go_mod, "example.org/c"), "");
+    }
+
+    #[test]
+    fn a_missing_program_says_how_to_get_it() {
+        let missing = Missing { component: Component::Dex, program: "dex", place: "on PATH".to_owned() };
+        assert_eq!(missing.to_string(), "dex: dex is not on PATH; run tests/lab/install dex");
+    }
+}
