@@ -1,3 +1,78 @@
 //! The `witgate` binary.
 
-fn main() {}
+mod audit;
+mod cli;
+mod config;
+mod console;
+mod dev;
+mod gateway;
+mod hash;
+mod listener;
+mod metrics;
+mod reload;
+mod remote_client;
+mod routes;
+mod serve;
+mod url_credentials;
+mod wiring;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use cli::{Cli, Command, ConfigCommand, DevCommand, LogFormat, PrometheusCommand};
+use tracing_subscriber::EnvFilter;
+
+/// `EX_USAGE` of sysexits.h: the command line or the configuration is wrong, and trying again
+/// won't help.
+const EX_USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log_to_stderr(cli.log_format);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("witgate: no threads can be started: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(cli.command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("witgate: {error:#}");
+            let wrong_configuration = error.is::<wiring::WiringError>() || error.is::<config::ConfigError>();
+            if wrong_configuration { ExitCode::from(EX_USAGE) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Serve(file) => serve::serve(&file.config).await,
+        Command::Config(ConfigCommand::Check(file)) => serve::check(&file.config).await,
+        Command::Config(ConfigCommand::Schema) => {
+            println!("{:#}", config::schema());
+            Ok(())
+        }
+        Command::Hash(command) => hash::run(&command),
+        Command::Prometheus(PrometheusCommand::Write { gateway, samples }) => {
+            remote_client::write(&gateway, &samples).await
+        }
+        Command::Prometheus(PrometheusCommand::Read { gateway, selector, minutes }) => {
+            remote_client::read(&gateway, &selector, minutes).await
+        }
+        Command::Dev(args) => match &args.command {
+            None => dev::run(&args).await,
+            Some(DevCommand::Token { user }) => dev::token(&args, user).await,
+        },
+    }
+}
+
+fn log_to_stderr(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => builder.with_target(false).init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}

@@ -1,0 +1,183 @@
+//! Accepts connections, does TLS, and speaks HTTP/1.1 and HTTP/2 within limits.
+
+use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use axum::{Router, body::Body};
+use http::Request;
+use hyper::body::Incoming;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto, graceful::GracefulShutdown},
+};
+use rustls::{ServerConfig, pki_types::pem::PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, watch},
+};
+use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt;
+
+use crate::config::{ListenerConfig, TlsConfig};
+
+/// Connections of one listener at a time; more wait in the kernel's queue.
+const CONNECTIONS: usize = 16_384;
+
+/// How long a client may take for a TLS handshake, and for a request's headers.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// Bytes of one request's headers. Kubernetes' own server takes 1 MiB; nothing that a client of
+/// the gateway has to send comes near this.
+const HEADER_BYTES: usize = 64 << 10;
+
+/// Streams at a time on one HTTP/2 connection: client-go puts all its watches on one.
+const STREAMS: u32 = 1000;
+
+/// An address that is bound, and what is served there.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    address: SocketAddr,
+    tcp: TcpListener,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+}
+
+/// The other end of the connection that a request came on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
+
+/// Why a listener can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ListenError {
+    #[error("{address}: can't be listened on: {reason}")]
+    Bind { address: SocketAddr, reason: io::Error },
+    #[error("{file}: {reason}")]
+    Certificate { file: String, reason: String },
+}
+
+// === impl Listener ===
+
+impl Listener {
+    /// Binds the address and reads the certificate.
+    pub(crate) async fn bind(
+        config: &ListenerConfig,
+        base: &Path,
+        router: Router,
+    ) -> Result<Self, ListenError> {
+        let tls = config.tls.as_ref().map(|tls| acceptor(tls, base)).transpose()?;
+        let bind = |reason| ListenError::Bind { address: config.address, reason };
+        let tcp = TcpListener::bind(config.address).await.map_err(bind)?;
+        let address = tcp.local_addr().map_err(bind)?;
+        Ok(Self { address, tcp, tls, router })
+    }
+
+    /// The URL of this listener.
+    pub(crate) fn url(&self) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
+    }
+
+    /// Serves until `shutdown` says so, and then until requests in flight are answered.
+    pub(crate) async fn serve(self, mut shutdown: watch::Receiver<bool>) {
+        let graceful = GracefulShutdown::new();
+        let permits = Arc::new(Semaphore::new(CONNECTIONS));
+        loop {
+            let accepted = tokio::select! {
+                _ = shutdown.wait_for(|stop| *stop) => break,
+                accepted = accept(&self.tcp, &permits) => accepted,
+            };
+            let Some((stream, peer, permit)) = accepted else { continue };
+            let (tls, router, watcher) = (self.tls.clone(), self.router.clone(), graceful.watcher());
+            tokio::spawn(async move {
+                if let Err(error) = connection(stream, peer, tls, router, watcher).await {
+                    tracing::debug!(%peer, error, "a connection ended");
+                }
+                drop(permit);
+            });
+        }
+        drop(self.tcp);
+        graceful.shutdown().await;
+    }
+}
+
+async fn accept(
+    tcp: &TcpListener,
+    permits: &Arc<Semaphore>,
+) -> Option<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+    let permit = Arc::clone(permits).acquire_owned().await.ok()?;
+    match tcp.accept().await {
+        Ok((stream, peer)) => Some((stream, peer, permit)),
+        Err(error) => {
+            // Out of file descriptors, mostly: give those that are in use a moment to be closed.
+            tracing::warn!(%error, "a connection can't be accepted");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            None
+        }
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    watcher: hyper_util::server::graceful::Watcher,
+) -> Result<(), String> {
+    stream.set_nodelay(true).map_err(|error| error.to_string())?;
+    let Some(tls) = tls else {
+        return serve(TokioIo::new(stream), peer, router, watcher).await;
+    };
+    match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
+        Ok(Ok(stream)) => serve(TokioIo::new(stream), peer, router, watcher).await,
+        Ok(Err(error)) => Err(format!("TLS: {error}")),
+        Err(_) => Err("the TLS handshake took too long".to_owned()),
+    }
+}
+
+async fn serve<I>(
+    io: I,
+    peer: SocketAddr,
+    router: Router,
+    watcher: hyper_util::server::graceful::Watcher,
+) -> Result<(), String>
+where
+    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+{
+    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(Peer(peer));
+        router.clone().oneshot(request)
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE).max_buf_size(HEADER_BYTES);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Duration::from_secs(30))
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(u32::try_from(HEADER_BYTES).unwrap_or(u32::MAX));
+    let connection = builder.serve_connection(io, service).into_owned();
+    watcher.watch(connection).await.map_err(|error| error.to_string())
+}
+
+fn acceptor(tls: &TlsConfig, base: &Path) -> Result<TlsAcceptor, ListenError> {
+    let certificate_file = base.join(&tls.certificate_file);
+    let key_file = base.join(&tls.key_file);
+    let refused = |file: &Path, reason: &dyn ToString| ListenError::Certificate {
+        file: file.display().to_string(),
+        reason: reason.to_string(),
+    };
+    let chain = CertificateDer::pem_file_iter(&certificate_file)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| refused(&certificate_file, &error))?;
+    if chain.is_empty() {
+        return Err(refused(&certificate_file, &"holds no certificate (expected PEM, `BEGIN CERTIFICATE`)"));
+    }
+    let key = PrivateKeyDer::from_pem_file(&key_file).map_err(|error| refused(&key_file, &error))?;
+    let mut config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(|error| refused(&certificate_file, &error))?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}

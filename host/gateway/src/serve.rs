@@ -1,0 +1,101 @@
+//! Runs a gateway from its configuration file to the signal that ends it.
+
+use std::{io::Write, path::Path, sync::Arc, time::Duration};
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    task::JoinSet,
+};
+use witgate_plugins::{Options, Runtime};
+use witgate_state::Embedded;
+
+use crate::{
+    audit::Audit,
+    config::Loaded,
+    gateway::Gateway,
+    listener::Listener,
+    metrics::Metrics,
+    reload::Reloader,
+    routes,
+    wiring::{Foundation, Wiring},
+};
+
+/// How long requests in flight may take once the process was told to stop. Below Kubernetes'
+/// default grace period of 30 s.
+const GRACE: Duration = Duration::from_secs(25);
+
+/// Runs the gateway.
+pub(crate) async fn serve(file: &Path) -> anyhow::Result<()> {
+    let loaded = Loaded::read(file)?;
+    let state = loaded.base().join(&loaded.config.state.directory);
+    std::fs::create_dir_all(&state).with_context(|| format!("{}: can't be made", state.display()))?;
+    let foundation = foundation(&state, &state)?;
+    let wiring = Wiring::build(&loaded, &foundation, None).await?;
+    let audit_file = loaded.config.audit.file.as_ref().map(|file| loaded.base().join(file));
+    let audit = Audit::start(audit_file.as_deref()).context("audit.file can't be written")?;
+
+    let live = Arc::new(ArcSwap::from_pointee(wiring));
+    let metrics = Arc::new(Metrics::new());
+    metrics.generation.set(1);
+    let gateway = Arc::new(Gateway::new(Arc::clone(&live), audit, Arc::clone(&metrics)));
+    let mut listeners = Vec::new();
+    for config in &loaded.config.listeners {
+        let router = routes::router(&gateway, &config.serves);
+        listeners.push(Listener::bind(config, loaded.base(), router).await?);
+    }
+
+    let reloader = Reloader { file: file.to_owned(), live, foundation: Arc::new(foundation), metrics };
+    tokio::spawn(reloader.run());
+    announce(&listeners)?;
+
+    let (stop, stopped) = watch::channel(false);
+    let mut serving: JoinSet<()> =
+        listeners.into_iter().map(|listener| listener.serve(stopped.clone())).collect();
+    told_to_stop().await?;
+    tracing::info!("stopping: requests in flight have {} s", GRACE.as_secs());
+    stop.send_replace(true);
+    if tokio::time::timeout(GRACE, async { while serving.join_next().await.is_some() {} }).await.is_err() {
+        tracing::warn!("some requests were still in flight");
+    }
+    Ok(())
+}
+
+/// Checks everything that [`serve`] would, without opening a port or touching its state.
+pub(crate) async fn check(file: &Path) -> anyhow::Result<()> {
+    let loaded = Loaded::read(file)?;
+    let scratch = tempfile::tempdir().context("no temporary directory can be made")?;
+    let foundation = foundation(scratch.path(), scratch.path())?;
+    let wiring = Wiring::build(&loaded, &foundation, None).await?;
+    println!("{}: is valid", file.display());
+    for plugin in wiring.plugins.list() {
+        println!("  plugin {} ({}) sha256:{}", plugin.name, plugin.contract, plugin.sha256);
+    }
+    Ok(())
+}
+
+fn foundation(state: &Path, cache: &Path) -> anyhow::Result<Foundation> {
+    let state = Embedded::open(&state.join("store"))?;
+    let runtime = Runtime::new(Options { cache: Some(cache.join("compiled")), state: Arc::new(state.clone()) })?;
+    Ok(Foundation { state, runtime })
+}
+
+/// The line that scripts wait for.
+fn announce(listeners: &[Listener]) -> anyhow::Result<()> {
+    let urls: Vec<_> = listeners.iter().map(Listener::url).collect();
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "witgate: ready at {}", urls.join(", "))?;
+    out.flush()?;
+    Ok(())
+}
+
+async fn told_to_stop() -> std::io::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
