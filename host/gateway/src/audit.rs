@@ -73,7 +73,12 @@ impl<'a> From<&'a Principal> for Caller<'a> {
             Method::StaticToken => ("staticToken", None),
             Method::Basic => ("basic", None),
         };
-        Self { user: &principal.user, groups: &principal.groups, via, issuer }
+        Self {
+            user: &principal.user,
+            groups: &principal.groups,
+            via,
+            issuer,
+        }
     }
 }
 
@@ -87,7 +92,9 @@ impl Audit {
             None => Box::new(io::stdout()),
         };
         let (lines, queue) = mpsc::channel(QUEUE);
-        std::thread::Builder::new().name("audit".to_owned()).spawn(move || write_lines(queue, out))?;
+        std::thread::Builder::new()
+            .name("audit".to_owned())
+            .spawn(move || write_lines(queue, out))?;
         Ok(Self { lines })
     }
 

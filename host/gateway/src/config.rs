@@ -129,7 +129,11 @@ pub(crate) enum ConfigError {
     Malformed { file: PathBuf, reason: String },
     /// It says something that can't be.
     #[error("{file}: {path}: {reason}")]
-    Invalid { file: PathBuf, path: String, reason: String },
+    Invalid {
+        file: PathBuf,
+        path: String,
+        reason: String,
+    },
 }
 
 // === impl Loaded ===
@@ -138,17 +142,25 @@ impl Loaded {
     /// Reads and checks a configuration file. Other sections are checked further by the crates that
     /// they are for, when they are built.
     pub(crate) fn read(file: &Path) -> Result<Self, ConfigError> {
-        let unreadable = |reason| ConfigError::Unreadable { file: file.to_owned(), reason };
+        let unreadable = |reason| ConfigError::Unreadable {
+            file: file.to_owned(),
+            reason,
+        };
         let length = std::fs::metadata(file).map_err(unreadable)?.len();
         if length > MAX_BYTES {
-            return Err(ConfigError::TooLarge { file: file.to_owned() });
+            return Err(ConfigError::TooLarge {
+                file: file.to_owned(),
+            });
         }
         let text = std::fs::read_to_string(file).map_err(unreadable)?;
         let config = serde_saphyr::from_str::<Config>(&text).map_err(|error| ConfigError::Malformed {
             file: file.to_owned(),
             reason: error.to_string(),
         })?;
-        let loaded = Self { config, file: file.to_owned() };
+        let loaded = Self {
+            config,
+            file: file.to_owned(),
+        };
         loaded.check()?;
         Ok(loaded)
     }
@@ -198,7 +210,11 @@ impl Loaded {
     }
 
     fn invalid(&self, path: &str, reason: &str) -> ConfigError {
-        ConfigError::Invalid { file: self.file.clone(), path: path.to_owned(), reason: reason.to_owned() }
+        ConfigError::Invalid {
+            file: self.file.clone(),
+            path: path.to_owned(),
+            reason: reason.to_owned(),
+        }
     }
 }
 
@@ -231,9 +247,18 @@ mod tests {
         let cases = [
             (MINIMAL.replace("state:", "stats:"), "stats"),
             (MINIMAL.replace("127.0.0.1:8443", "localhost"), "address"),
-            (MINIMAL.replace("127.0.0.1:8443", "0.0.0.0:8443"), "listeners[0]: 0.0.0.0:8443 can be reached"),
-            (MINIMAL.replace("'}]", "', serves: {cluster: prod}}]"), "there is no cluster \"prod\""),
-            ("listeners: []\nstate: {directory: state}\nidentity: {publicUrl: 'https://localhost'}".into(), "listeners: is empty"),
+            (
+                MINIMAL.replace("127.0.0.1:8443", "0.0.0.0:8443"),
+                "listeners[0]: 0.0.0.0:8443 can be reached",
+            ),
+            (
+                MINIMAL.replace("'}]", "', serves: {cluster: prod}}]"),
+                "there is no cluster \"prod\"",
+            ),
+            (
+                "listeners: []\nstate: {directory: state}\nidentity: {publicUrl: 'https://localhost'}".into(),
+                "listeners: is empty",
+            ),
             ("listeners: [".into(), "witgate.yaml"),
         ];
         for (text, expected) in cases {
@@ -244,7 +269,9 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_named() {
-        let error = Loaded::read(Path::new("/nowhere/witgate.yaml")).unwrap_err().to_string();
+        let error = Loaded::read(Path::new("/nowhere/witgate.yaml"))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("/nowhere/witgate.yaml: can't be read"), "{error}");
     }
 }

@@ -41,7 +41,12 @@ impl Layout {
         use std::{io::Write, os::unix::fs::OpenOptionsExt};
         let file = self.path(name);
         let mut options = std::fs::OpenOptions::new();
-        let opened = options.create(true).write(true).truncate(true).mode(0o600).open(&file);
+        let opened = options
+            .create(true)
+            .write(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&file);
         opened
             .and_then(|mut opened| opened.write_all(content.as_bytes()))
             .with_context(|| format!("{}: can't be written", file.display()))
@@ -65,7 +70,9 @@ impl Layout {
 pub(crate) async fn run(args: &DevArgs) -> anyhow::Result<()> {
     std::fs::create_dir_all(&args.directory)
         .with_context(|| format!("{}: can't be made", args.directory.display()))?;
-    let layout = Layout { directory: std::path::absolute(&args.directory)? };
+    let layout = Layout {
+        directory: std::path::absolute(&args.directory)?,
+    };
     let plugins = std::path::absolute(&args.plugins)?;
     for plugin in PLUGINS {
         let file = plugins.join(plugin).with_extension("wasm");
@@ -76,12 +83,23 @@ pub(crate) async fn run(args: &DevArgs) -> anyhow::Result<()> {
         );
     }
     certificate::make(&layout)?;
-    let issuer_port = args.port.checked_add(1).context("--port is too high for the issuer to take the next one")?;
+    let issuer_port = args
+        .port
+        .checked_add(1)
+        .context("--port is too high for the issuer to take the next one")?;
     let issuer = Issuer::open(&layout, issuer_port)?;
-    let token = layout.keep("token", || Ok(witgate_identity::generate_token().expose_secret().to_owned()))?;
+    let token = layout.keep("token", || {
+        Ok(witgate_identity::generate_token().expose_secret().to_owned())
+    })?;
     let kubeconfig = cluster().await;
-    layout.write("witgate.yaml", &configuration(args.port, issuer_port, &plugins, &token, kubeconfig.as_deref()))?;
-    layout.write("kubeconfig", &user_kubeconfig(&layout, args.port, &issuer.id_token("alice", None)?))?;
+    layout.write(
+        "witgate.yaml",
+        &configuration(args.port, issuer_port, &plugins, &token, kubeconfig.as_deref()),
+    )?;
+    layout.write(
+        "kubeconfig",
+        &user_kubeconfig(&layout, args.port, &issuer.id_token("alice", None)?),
+    )?;
     layout.write("env", &environment(&layout, args.port)?)?;
 
     issuer.serve().await?;
@@ -93,7 +111,11 @@ pub(crate) async fn run(args: &DevArgs) -> anyhow::Result<()> {
 pub(crate) async fn token(args: &DevArgs, user: &str) -> anyhow::Result<()> {
     let port = args.port.saturating_add(1);
     let url = format!("http://127.0.0.1:{port}/token");
-    let form = [("grant_type", "password"), ("username", user), ("client_id", issuer::CLIENT)];
+    let form = [
+        ("grant_type", "password"),
+        ("username", user),
+        ("client_id", issuer::CLIENT),
+    ];
     let answer = reqwest::Client::new()
         .post(&url)
         .form(&form)
@@ -115,9 +137,16 @@ async fn cluster() -> Option<PathBuf> {
         Some(file) => PathBuf::from(file),
         None => PathBuf::from(std::env::var_os("HOME")?).join(".kube/config"),
     };
-    let config = ClusterConfig { name: "dev".to_owned(), kubeconfig: Some(file.clone()), ..Default::default() };
+    let config = ClusterConfig {
+        name: "dev".to_owned(),
+        kubeconfig: Some(file.clone()),
+        ..Default::default()
+    };
     let cluster = Cluster::connect(&config, Path::new(".")).await.ok()?;
-    let version = tokio::time::timeout(CLUSTER_ANSWERS, cluster.check()).await.ok()?.ok()?;
+    let version = tokio::time::timeout(CLUSTER_ANSWERS, cluster.check())
+        .await
+        .ok()?
+        .ok()?;
     tracing::info!(kubeconfig = %file.display(), version, "a cluster answers");
     Some(file)
 }
@@ -132,7 +161,10 @@ fn configuration(
     let plugins = plugins.display();
     let token = witgate_identity::hash_token(&token.into());
     let clusters = match kubeconfig {
-        Some(file) => format!("  - name: dev\n    kubeconfig: {:?}\n", file.display().to_string()),
+        Some(file) => format!(
+            "  - name: dev\n    kubeconfig: {:?}\n",
+            file.display().to_string()
+        ),
         None => "  []\n".to_owned(),
     };
     format!(

@@ -67,7 +67,15 @@ pub(crate) struct Answer {
 
 impl Gateway {
     pub(crate) fn new(live: Live, audit: Audit, metrics: Arc<Metrics>) -> Self {
-        Self { live, audit, metrics, ids: RequestIds { process: rand::random(), next: AtomicU64::new(0) } }
+        Self {
+            live,
+            audit,
+            metrics,
+            ids: RequestIds {
+                process: rand::random(),
+                next: AtomicU64::new(0),
+            },
+        }
     }
 
     /// Begins a request: gives it an id, and takes down what its audit line will say.
@@ -80,7 +88,10 @@ impl Gateway {
             began: Instant::now(),
             time: SystemTime::now(),
             id,
-            peer: request.extensions().get::<Peer>().map_or(([0, 0, 0, 0], 0).into(), |peer| peer.0),
+            peer: request
+                .extensions()
+                .get::<Peer>()
+                .map_or(([0, 0, 0, 0], 0).into(), |peer| peer.0),
             method: request.method().clone(),
             uri: request.uri().clone(),
         }
@@ -88,7 +99,11 @@ impl Gateway {
 
     /// Ends a request: writes its audit line and counts it.
     pub(crate) async fn end(&self, visit: Visit, answer: Answer) -> Response {
-        let Answer { mut response, principal, reason } = answer;
+        let Answer {
+            mut response,
+            principal,
+            reason,
+        } = answer;
         let duration = visit.began.elapsed();
         self.metrics.request(visit.route, response.status(), duration);
         self.audit
@@ -114,7 +129,11 @@ impl Gateway {
 
 impl RequestIds {
     fn next(&self) -> HeaderValue {
-        let id = format!("{:08x}-{:x}", self.process, self.next.fetch_add(1, Ordering::Relaxed));
+        let id = format!(
+            "{:08x}-{:x}",
+            self.process,
+            self.next.fetch_add(1, Ordering::Relaxed)
+        );
         HeaderValue::from_maybe_shared(bytes::Bytes::from(id)).unwrap_or(HeaderValue::from_static("-"))
     }
 }
@@ -124,7 +143,11 @@ impl RequestIds {
 impl Answer {
     /// An answer that nobody was refused with.
     pub(crate) fn new(principal: Option<Arc<Principal>>, response: Response) -> Self {
-        Self { response, principal, reason: None }
+        Self {
+            response,
+            principal,
+            reason: None,
+        }
     }
 
     /// An answer that says no.
@@ -133,6 +156,10 @@ impl Answer {
         reason: impl Into<String>,
         response: Response,
     ) -> Self {
-        Self { response, principal, reason: Some(reason.into()) }
+        Self {
+            response,
+            principal,
+            reason: Some(reason.into()),
+        }
     }
 }

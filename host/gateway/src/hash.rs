@@ -14,9 +14,15 @@ pub(crate) fn run(command: &HashCommand) -> anyhow::Result<()> {
                 eprintln!("Password (it will be shown as you type; pipe it in to avoid that):");
             }
             let mut line = String::new();
-            std::io::stdin().lock().read_line(&mut line).context("no password on standard input")?;
+            std::io::stdin()
+                .lock()
+                .read_line(&mut line)
+                .context("no password on standard input")?;
             let password = SecretString::from(line.trim_end_matches(['\r', '\n']));
-            ensure!(!password.expose_secret().is_empty(), "the password on standard input is empty");
+            ensure!(
+                !password.expose_secret().is_empty(),
+                "the password on standard input is empty"
+            );
             println!("{}", witgate_identity::hash_password(&password)?);
         }
         HashCommand::Token => {

@@ -9,8 +9,8 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
 };
-use rustls::{ServerConfig, pki_types::pem::PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, pki_types::pem::PemObject};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
@@ -34,7 +34,6 @@ const HEADER_BYTES: usize = 64 << 10;
 const STREAMS: u32 = 1000;
 
 /// An address that is bound, and what is served there.
-#[derive(Debug)]
 pub(crate) struct Listener {
     address: SocketAddr,
     tcp: TcpListener,
@@ -65,10 +64,18 @@ impl Listener {
         router: Router,
     ) -> Result<Self, ListenError> {
         let tls = config.tls.as_ref().map(|tls| acceptor(tls, base)).transpose()?;
-        let bind = |reason| ListenError::Bind { address: config.address, reason };
+        let bind = |reason| ListenError::Bind {
+            address: config.address,
+            reason,
+        };
         let tcp = TcpListener::bind(config.address).await.map_err(bind)?;
         let address = tcp.local_addr().map_err(bind)?;
-        Ok(Self { address, tcp, tls, router })
+        Ok(Self {
+            address,
+            tcp,
+            tls,
+            router,
+        })
     }
 
     /// The URL of this listener.
@@ -86,7 +93,9 @@ impl Listener {
                 _ = shutdown.wait_for(|stop| *stop) => break,
                 accepted = accept(&self.tcp, &permits) => accepted,
             };
-            let Some((stream, peer, permit)) = accepted else { continue };
+            let Some((stream, peer, permit)) = accepted else {
+                continue;
+            };
             let (tls, router, watcher) = (self.tls.clone(), self.router.clone(), graceful.watcher());
             tokio::spawn(async move {
                 if let Err(error) = connection(stream, peer, tls, router, watcher).await {
@@ -149,7 +158,11 @@ where
         router.clone().oneshot(request)
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE).max_buf_size(HEADER_BYTES);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HANDSHAKE)
+        .max_buf_size(HEADER_BYTES);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -171,7 +184,10 @@ fn acceptor(tls: &TlsConfig, base: &Path) -> Result<TlsAcceptor, ListenError> {
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| refused(&certificate_file, &error))?;
     if chain.is_empty() {
-        return Err(refused(&certificate_file, &"holds no certificate (expected PEM, `BEGIN CERTIFICATE`)"));
+        return Err(refused(
+            &certificate_file,
+            &"holds no certificate (expected PEM, `BEGIN CERTIFICATE`)",
+        ));
     }
     let key = PrivateKeyDer::from_pem_file(&key_file).map_err(|error| refused(&key_file, &error))?;
     let mut config = ServerConfig::builder()

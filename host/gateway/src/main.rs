@@ -29,6 +29,13 @@ const EX_USAGE: u8 = 64;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     log_to_stderr(cli.log_format);
+    // Libraries that leave the choice of cryptography to the process find it here.
+    if rustls::crypto::ring::default_provider()
+        .install_default()
+        .is_err()
+    {
+        tracing::debug!("cryptography was chosen already");
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -41,7 +48,11 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("witgate: {error:#}");
             let wrong_configuration = error.is::<wiring::WiringError>() || error.is::<config::ConfigError>();
-            if wrong_configuration { ExitCode::from(EX_USAGE) } else { ExitCode::FAILURE }
+            if wrong_configuration {
+                ExitCode::from(EX_USAGE)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }
@@ -58,9 +69,11 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Prometheus(PrometheusCommand::Write { gateway, samples }) => {
             remote_client::write(&gateway, &samples).await
         }
-        Command::Prometheus(PrometheusCommand::Read { gateway, selector, minutes }) => {
-            remote_client::read(&gateway, &selector, minutes).await
-        }
+        Command::Prometheus(PrometheusCommand::Read {
+            gateway,
+            selector,
+            minutes,
+        }) => remote_client::read(&gateway, &selector, minutes).await,
         Command::Dev(args) => match &args.command {
             None => dev::run(&args).await,
             Some(DevCommand::Token { user }) => dev::token(&args, user).await,
@@ -70,7 +83,9 @@ async fn run(command: Command) -> anyhow::Result<()> {
 
 fn log_to_stderr(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => builder.with_target(false).init(),
         LogFormat::Json => builder.json().init(),

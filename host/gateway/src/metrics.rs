@@ -48,8 +48,13 @@ struct RouteLabels {
 }
 
 impl Route {
-    const ALL: [Self; 5] =
-        [Self::Console, Self::Cluster, Self::PrometheusWrite, Self::PrometheusRead, Self::Unknown];
+    const ALL: [Self; 5] = [
+        Self::Console,
+        Self::Cluster,
+        Self::PrometheusWrite,
+        Self::PrometheusRead,
+        Self::Unknown,
+    ];
 
     /// Its name in metrics and audit lines.
     pub(crate) fn name(self) -> &'static str {
@@ -69,19 +74,42 @@ impl Metrics {
     pub(crate) fn new() -> Self {
         let mut registry = Registry::with_prefix("witgate");
         let requests = Family::<RequestLabels, Counter>::default();
-        let durations =
-            Family::<RouteLabels, Histogram, fn() -> Histogram>::new_with_constructor(|| Histogram::new(BUCKETS));
-        let (reloads, refused_reloads, generation) = (Counter::default(), Counter::default(), Gauge::default());
-        registry.register("requests", "Requests answered, by route and status class", requests.clone());
-        registry.register("request_duration_seconds", "Time until the answer's headers", durations.clone());
+        let durations = Family::<RouteLabels, Histogram, fn() -> Histogram>::new_with_constructor(|| {
+            Histogram::new(BUCKETS)
+        });
+        let (reloads, refused_reloads, generation) =
+            (Counter::default(), Counter::default(), Gauge::default());
+        registry.register(
+            "requests",
+            "Requests answered, by route and status class",
+            requests.clone(),
+        );
+        registry.register(
+            "request_duration_seconds",
+            "Time until the answer's headers",
+            durations.clone(),
+        );
         registry.register("reloads", "Configurations put in service", reloads.clone());
-        registry.register("refused_reloads", "Configurations refused", refused_reloads.clone());
-        registry.register("configuration_generation", "The generation in service", generation.clone());
+        registry.register(
+            "refused_reloads",
+            "Configurations refused",
+            refused_reloads.clone(),
+        );
+        registry.register(
+            "configuration_generation",
+            "The generation in service",
+            generation.clone(),
+        );
         let classes = ["1xx", "2xx", "3xx", "4xx", "5xx"];
         Self {
             requests: Route::ALL
                 .map(|route| {
-                    classes.map(|code| requests.get_or_create_owned(&RequestLabels { route: route.name(), code }))
+                    classes.map(|code| {
+                        requests.get_or_create_owned(&RequestLabels {
+                            route: route.name(),
+                            code,
+                        })
+                    })
                 })
                 .into(),
             durations: Route::ALL
@@ -97,7 +125,11 @@ impl Metrics {
     /// Counts an answered request.
     pub(crate) fn request(&self, route: Route, status: http::StatusCode, duration: Duration) {
         let class = usize::from(status.as_u16() / 100).saturating_sub(1);
-        if let Some(counter) = self.requests.get(route as usize).and_then(|classes| classes.get(class)) {
+        if let Some(counter) = self
+            .requests
+            .get(route as usize)
+            .and_then(|classes| classes.get(class))
+        {
             counter.inc();
         }
         if let Some(histogram) = self.durations.get(route as usize) {

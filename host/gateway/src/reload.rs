@@ -83,7 +83,9 @@ impl Reloader {
             || previous.config.state != wiring.config.state
             || previous.config.audit != wiring.config.audit
         {
-            tracing::warn!("changes to `listeners`, `state` and `audit` take effect when witgate is restarted");
+            tracing::warn!(
+                "changes to `listeners`, `state` and `audit` take effect when witgate is restarted"
+            );
         }
         Ok(wiring)
     }

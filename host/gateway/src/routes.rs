@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{any, get, post},
 };
-use http::{HeaderValue, StatusCode, Uri, header, uri::PathAndQuery};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, header, uri::PathAndQuery};
 use witgate_apiserver::status_response;
 use witgate_identity::{AuthError, Principal};
 use witgate_prometheus::Endpoint;
@@ -46,9 +46,11 @@ pub(crate) fn router(gateway: &Arc<Gateway>, serves: &Serves) -> Router {
             .fallback(not_found),
         Serves::Cluster(name) => {
             let name: Arc<str> = name.as_str().into();
-            Router::new().fallback(move |State(gateway): State<Arc<Gateway>>, request: Request| async move {
-                at_cluster(&gateway, &name, request).await
-            })
+            Router::new().fallback(
+                move |State(gateway): State<Arc<Gateway>>, request: Request| async move {
+                    at_cluster(&gateway, &name, request).await
+                },
+            )
         }
         Serves::Admin => Router::new()
             .route("/livez", get(livez))
@@ -66,7 +68,11 @@ async fn cluster(State(gateway): State<Arc<Gateway>>, mut request: Request) -> R
     let end = below.find(['/', '?']).unwrap_or(below.len());
     let (name, rest) = below.split_at(end);
     let name = name.to_owned();
-    let rest = if rest.starts_with('/') { rest.to_owned() } else { format!("/{rest}") };
+    let rest = if rest.starts_with('/') {
+        rest.to_owned()
+    } else {
+        format!("/{rest}")
+    };
     match rest.parse::<PathAndQuery>() {
         Ok(rest) => *request.uri_mut() = Uri::from(rest),
         Err(_) => {
@@ -79,16 +85,22 @@ async fn cluster(State(gateway): State<Arc<Gateway>>, mut request: Request) -> R
 async fn at_cluster(gateway: &Gateway, name: &str, mut request: Request) -> Response {
     let visit = gateway.begin(Route::Cluster, &mut request);
     let wiring = gateway.live.load_full();
-    let answer = match authenticate(&wiring, &request).await {
+    let answer = match authenticate(&wiring, request.headers()).await {
         Err(error) => {
             let (code, reason) = match &error {
                 AuthError::Denied { .. } => (StatusCode::FORBIDDEN, "Forbidden"),
                 AuthError::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"),
-                AuthError::NoCredential | AuthError::Invalid { .. } => (StatusCode::UNAUTHORIZED, "Unauthorized"),
+                AuthError::NoCredential | AuthError::Invalid { .. } => {
+                    (StatusCode::UNAUTHORIZED, "Unauthorized")
+                }
             };
             let message = error.to_string();
             let response = status_response(code, reason, &message);
-            Answer::refused(None, message, with_challenge(response, r#"Bearer realm="witgate""#))
+            Answer::refused(
+                None,
+                message,
+                with_challenge(response, r#"Bearer realm="witgate""#),
+            )
         }
         Ok(principal) => match wiring.clusters.get(name) {
             None => {
@@ -127,7 +139,7 @@ async fn prometheus(State(gateway): State<Arc<Gateway>>, mut request: Request) -
     if wiring.config.url_credentials {
         url_credentials::take(&mut request);
     }
-    let answer = match (authenticate(&wiring, &request).await, &wiring.remote) {
+    let answer = match (authenticate(&wiring, request.headers()).await, &wiring.remote) {
         (Err(error), _) => {
             let code = match &error {
                 AuthError::Denied { .. } => StatusCode::FORBIDDEN,
@@ -136,7 +148,11 @@ async fn prometheus(State(gateway): State<Arc<Gateway>>, mut request: Request) -
             };
             let message = error.to_string();
             let response = (code, format!("{message}\n")).into_response();
-            Answer::refused(None, message, with_challenge(response, r#"Basic realm="witgate", Bearer"#))
+            Answer::refused(
+                None,
+                message,
+                with_challenge(response, r#"Basic realm="witgate", Bearer"#),
+            )
         }
         (Ok(principal), None) => {
             let message = "no Prometheus endpoint is configured here (add the section `prometheus`)";
@@ -156,17 +172,19 @@ async fn prometheus(State(gateway): State<Arc<Gateway>>, mut request: Request) -
 
 /// Who is calling an endpoint that machines and command lines use. A browser's cookie is not
 /// looked at here: another site could have sent it along.
-async fn authenticate(wiring: &Wiring, request: &Request) -> Result<Arc<Principal>, AuthError> {
-    if !request.headers().contains_key(header::AUTHORIZATION) {
+async fn authenticate(wiring: &Wiring, headers: &HeaderMap) -> Result<Arc<Principal>, AuthError> {
+    if !headers.contains_key(header::AUTHORIZATION) {
         return Err(AuthError::NoCredential);
     }
-    wiring.identity.authenticate(request.headers()).await
+    wiring.identity.authenticate(headers).await
 }
 
 fn with_challenge(mut response: Response, challenge: &'static str) -> Response {
     match response.status() {
         StatusCode::UNAUTHORIZED => {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         StatusCode::SERVICE_UNAVAILABLE => {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
@@ -189,7 +207,10 @@ async fn livez() -> &'static str {
 
 /// Ready means that a configuration is in service. What is behind the gateway may come and go.
 async fn readyz(State(gateway): State<Arc<Gateway>>) -> String {
-    format!("ok\nconfiguration generation {}\n", gateway.metrics.generation.get())
+    format!(
+        "ok\nconfiguration generation {}\n",
+        gateway.metrics.generation.get()
+    )
 }
 
 async fn metrics(State(gateway): State<Arc<Gateway>>) -> Response {

@@ -34,7 +34,12 @@ pub(crate) async fn serve(file: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(&state).with_context(|| format!("{}: can't be made", state.display()))?;
     let foundation = foundation(&state, &state)?;
     let wiring = Wiring::build(&loaded, &foundation, None).await?;
-    let audit_file = loaded.config.audit.file.as_ref().map(|file| loaded.base().join(file));
+    let audit_file = loaded
+        .config
+        .audit
+        .file
+        .as_ref()
+        .map(|file| loaded.base().join(file));
     let audit = Audit::start(audit_file.as_deref()).context("audit.file can't be written")?;
 
     let live = Arc::new(ArcSwap::from_pointee(wiring));
@@ -47,17 +52,27 @@ pub(crate) async fn serve(file: &Path) -> anyhow::Result<()> {
         listeners.push(Listener::bind(config, loaded.base(), router).await?);
     }
 
-    let reloader = Reloader { file: file.to_owned(), live, foundation: Arc::new(foundation), metrics };
+    let reloader = Reloader {
+        file: file.to_owned(),
+        live,
+        foundation: Arc::new(foundation),
+        metrics,
+    };
     tokio::spawn(reloader.run());
     announce(&listeners)?;
 
     let (stop, stopped) = watch::channel(false);
-    let mut serving: JoinSet<()> =
-        listeners.into_iter().map(|listener| listener.serve(stopped.clone())).collect();
+    let mut serving: JoinSet<()> = listeners
+        .into_iter()
+        .map(|listener| listener.serve(stopped.clone()))
+        .collect();
     told_to_stop().await?;
     tracing::info!("stopping: requests in flight have {} s", GRACE.as_secs());
     stop.send_replace(true);
-    if tokio::time::timeout(GRACE, async { while serving.join_next().await.is_some() {} }).await.is_err() {
+    if tokio::time::timeout(GRACE, async { while serving.join_next().await.is_some() {} })
+        .await
+        .is_err()
+    {
         tracing::warn!("some requests were still in flight");
     }
     Ok(())
@@ -71,14 +86,20 @@ pub(crate) async fn check(file: &Path) -> anyhow::Result<()> {
     let wiring = Wiring::build(&loaded, &foundation, None).await?;
     println!("{}: is valid", file.display());
     for plugin in wiring.plugins.list() {
-        println!("  plugin {} ({}) sha256:{}", plugin.name, plugin.contract, plugin.sha256);
+        println!(
+            "  plugin {} ({}) sha256:{}",
+            plugin.name, plugin.contract, plugin.sha256
+        );
     }
     Ok(())
 }
 
 fn foundation(state: &Path, cache: &Path) -> anyhow::Result<Foundation> {
     let state = Embedded::open(&state.join("store"))?;
-    let runtime = Runtime::new(Options { cache: Some(cache.join("compiled")), state: Arc::new(state.clone()) })?;
+    let runtime = Runtime::new(Options {
+        cache: Some(cache.join("compiled")),
+        state: Arc::new(state.clone()),
+    })?;
     Ok(Foundation { state, runtime })
 }
 

@@ -33,7 +33,9 @@ pub(crate) fn take(request: &mut Request) {
     if let Ok(rest) = rest.parse::<PathAndQuery>() {
         *request.uri_mut() = Uri::from(rest);
     }
-    let (Some(user), Some(password)) = (user, password) else { return };
+    let (Some(user), Some(password)) = (user, password) else {
+        return;
+    };
     if request.headers().contains_key(header::AUTHORIZATION) {
         return;
     }
@@ -54,7 +56,10 @@ mod tests {
         let mut request = Request::builder().uri(uri).body(Body::empty()).unwrap();
         take(&mut request);
         let header = request.headers().get(header::AUTHORIZATION);
-        (request.uri().to_string(), header.map(|value| value.to_str().unwrap().to_owned()))
+        (
+            request.uri().to_string(),
+            header.map(|value| value.to_str().unwrap().to_owned()),
+        )
     }
 
     #[test]
@@ -67,7 +72,11 @@ mod tests {
     #[test]
     fn other_paths_and_other_queries_stay_as_they_are() {
         assert_eq!(taken("/api/v1/prom/write?p=secret").0, "/api/v1/prom/write?");
-        for uri in ["/api/v1/write?u=prom&p=secret", "/api/v1/prom/write?db=metrics", "/api/v1/prom/write"] {
+        for uri in [
+            "/api/v1/write?u=prom&p=secret",
+            "/api/v1/prom/write?db=metrics",
+            "/api/v1/prom/write",
+        ] {
             assert_eq!(taken(uri), (uri.to_owned(), None));
         }
     }

@@ -33,13 +33,25 @@ pub(crate) enum WiringError {
     #[error(transparent)]
     Config(#[from] crate::config::ConfigError),
     #[error("{file}: plugins: {reason}")]
-    Plugins { file: PathBuf, reason: witgate_plugins::LoadErrors },
+    Plugins {
+        file: PathBuf,
+        reason: witgate_plugins::LoadErrors,
+    },
     #[error("{file}: identity: {reason}")]
-    Identity { file: PathBuf, reason: witgate_identity::ConfigError },
+    Identity {
+        file: PathBuf,
+        reason: witgate_identity::ConfigError,
+    },
     #[error("{file}: clusters: {reason}")]
-    Clusters { file: PathBuf, reason: witgate_apiserver::ConnectError },
+    Clusters {
+        file: PathBuf,
+        reason: witgate_apiserver::ConnectError,
+    },
     #[error("{file}: prometheus: {reason}")]
-    Prometheus { file: PathBuf, reason: witgate_prometheus::ConfigError },
+    Prometheus {
+        file: PathBuf,
+        reason: witgate_prometheus::ConfigError,
+    },
 }
 
 impl Wiring {
@@ -86,7 +98,13 @@ impl Wiring {
             .transpose()
             .map_err(|reason| WiringError::Prometheus { file: file(), reason })?;
 
-        Ok(Self { config, identity, clusters, remote, plugins })
+        Ok(Self {
+            config,
+            identity,
+            clusters,
+            remote,
+            plugins,
+        })
     }
 
     /// The files whose change means that this wiring is out of date.

@@ -13,7 +13,12 @@ const CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
 );
 
 /// A whole page.
-pub(super) fn page(status: StatusCode, title: &str, principal: Option<&Principal>, content: &Markup) -> Response {
+pub(super) fn page(
+    status: StatusCode,
+    title: &str,
+    principal: Option<&Principal>,
+    content: &Markup,
+) -> Response {
     let markup = html! {
         (DOCTYPE)
         html lang="en" {
@@ -39,7 +44,10 @@ pub(super) fn page(status: StatusCode, title: &str, principal: Option<&Principal
     };
     let headers = [
         (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        ),
         (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
@@ -82,6 +90,17 @@ pub(super) fn login_failed(reason: &str) -> Markup {
             h1 { "You are not logged in" }
             p role="alert" { (reason) }
             p { a class="button" href="/" { "Try again" } }
+        }
+    }
+}
+
+/// Why somebody who is known may not come in, with a way to become somebody else.
+pub(super) fn not_let_in(reason: &str) -> Markup {
+    html! {
+        section {
+            h1 { "You are not let in" }
+            p role="alert" { (reason) }
+            form method="post" action="/logout" { button type="submit" { "Log out" } }
         }
     }
 }
@@ -134,8 +153,8 @@ fn plugins(wiring: &Wiring) -> Markup {
                                 td { (plugin.name) }
                                 td { code { (plugin.contract) } }
                                 td { code { (plugin.sha256.get(..12).unwrap_or_default()) } }
-                                td { (plugin.calls) }
-                                td class=(if plugin.failures == 0 { "good" } else { "bad" }) { (plugin.failures) }
+                                td { (plugin.counts.calls) }
+                                td class=(if plugin.counts.failures == 0 { "good" } else { "bad" }) { (plugin.counts.failures) }
                             }
                         }
                     }

@@ -2,19 +2,26 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType,
+};
 
 use super::Layout;
 
 /// Makes `ca.pem`, `certificate.pem` and `key.pem` where they are not there yet. The authority's
 /// key is not kept, so nobody can make another certificate with it.
 pub(super) fn make(layout: &Layout) -> anyhow::Result<()> {
-    if ["ca.pem", "certificate.pem", "key.pem"].iter().all(|name| layout.path(name).exists()) {
+    if ["ca.pem", "certificate.pem", "key.pem"]
+        .iter()
+        .all(|name| layout.path(name).exists())
+    {
         return Ok(());
     }
     let authority_key = KeyPair::generate()?;
     let mut authority = CertificateParams::new(Vec::new())?;
-    authority.distinguished_name.push(DnType::CommonName, "witgate dev");
+    authority
+        .distinguished_name
+        .push(DnType::CommonName, "witgate dev");
     authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     let authority_certificate = authority.self_signed(&authority_key)?;
 

@@ -87,12 +87,18 @@ struct TokenRequest {
 impl Issuer {
     /// Opens the issuer with the key that is kept in the directory, so that tokens outlive a restart.
     pub(super) fn open(layout: &Layout, port: u16) -> anyhow::Result<Self> {
-        let pem = layout.keep("issuer-key.pem", || Ok(rcgen::KeyPair::generate()?.serialize_pem()))?;
+        let pem = layout.keep("issuer-key.pem", || {
+            Ok(rcgen::KeyPair::generate()?.serialize_pem())
+        })?;
         let pair = rcgen::KeyPair::from_pem(&pem).context("issuer-key.pem is damaged: remove it")?;
         let der = pair.serialize_der();
         let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &der, &SystemRandom::new())
             .map_err(|error| anyhow!("issuer-key.pem is no P-256 key ({error}): remove it"))?;
-        Ok(Self { port, key, codes: Mutex::default() })
+        Ok(Self {
+            port,
+            key,
+            codes: Mutex::default(),
+        })
     }
 
     /// Starts to serve, and returns when the port is open.
@@ -115,7 +121,10 @@ impl Issuer {
     pub(super) fn id_token(&self, user: &str, nonce: Option<&str>) -> anyhow::Result<String> {
         let Some((_, groups)) = USERS.iter().find(|(name, _)| *name == user) else {
             let names: Vec<_> = USERS.iter().map(|(name, _)| *name).collect();
-            return Err(anyhow!("there is no user {user:?}: there are {}", names.join(" and ")));
+            return Err(anyhow!(
+                "there is no user {user:?}: there are {}",
+                names.join(" and ")
+            ));
         };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let header = json!({"alg": "ES256", "typ": "JWT", "kid": self.key_id()});
@@ -127,7 +136,11 @@ impl Issuer {
         if let (Some(nonce), Some(claims)) = (nonce, claims.as_object_mut()) {
             claims.insert("nonce".to_owned(), nonce.into());
         }
-        let signed = format!("{}.{}", BASE64URL.encode(header.to_string()), BASE64URL.encode(claims.to_string()));
+        let signed = format!(
+            "{}.{}",
+            BASE64URL.encode(header.to_string()),
+            BASE64URL.encode(claims.to_string())
+        );
         let signature = self
             .key
             .sign(&SystemRandom::new(), signed.as_bytes())
@@ -148,8 +161,22 @@ impl Issuer {
         let mut codes = self.codes.lock().unwrap_or_else(PoisonError::into_inner);
         codes.retain(|_, code| code.since.elapsed() < CODE_LIFETIME);
         if codes.len() < CODES {
-            let Authorize { nonce, code_challenge: challenge, redirect_uri, .. } = request;
-            codes.insert(code.clone(), Code { user, nonce, challenge, redirect_uri, since: Instant::now() });
+            let Authorize {
+                nonce,
+                code_challenge: challenge,
+                redirect_uri,
+                ..
+            } = request;
+            codes.insert(
+                code.clone(),
+                Code {
+                    user,
+                    nonce,
+                    challenge,
+                    redirect_uri,
+                    since: Instant::now(),
+                },
+            );
         }
         code
     }
@@ -162,7 +189,11 @@ impl Issuer {
         let fits = code.since.elapsed() < CODE_LIFETIME
             && request.redirect_uri.as_deref() == Some(&code.redirect_uri)
             && BASE64URL.encode(Sha256::digest(verifier)) == code.challenge;
-        if fits { self.id_token(&code.user, code.nonce.as_deref()).ok() } else { None }
+        if fits {
+            self.id_token(&code.user, code.nonce.as_deref()).ok()
+        } else {
+            None
+        }
     }
 }
 
@@ -199,12 +230,18 @@ async fn authorize(State(issuer): State<Arc<Issuer>>, Query(request): Query<Auth
         || request.code_challenge_method != "S256"
         || !request.redirect_uri.starts_with("https://localhost:")
     {
-        return (StatusCode::BAD_REQUEST, "this is not a request of the gateway's\n").into_response();
+        return (
+            StatusCode::BAD_REQUEST,
+            "this is not a request of the gateway's\n",
+        )
+            .into_response();
     }
     if let Some(user) = request.user.clone() {
         let (redirect, state) = (request.redirect_uri.clone(), request.state.clone());
         let mut query = url::form_urlencoded::Serializer::new(String::new());
-        query.append_pair("code", &issuer.new_code(user, request)).append_pair("state", &state);
+        query
+            .append_pair("code", &issuer.new_code(user, request))
+            .append_pair("state", &state);
         return Redirect::to(&format!("{redirect}?{}", query.finish())).into_response();
     }
     let page = html! {
@@ -233,7 +270,9 @@ async fn authorize(State(issuer): State<Arc<Issuer>>, Query(request): Query<Auth
 
 async fn token(State(issuer): State<Arc<Issuer>>, Form(request): Form<TokenRequest>) -> Response {
     let token = match request.grant_type.as_str() {
-        "authorization_code" => issuer.redeem(&request).ok_or_else(|| "the code does not fit".to_owned()),
+        "authorization_code" => issuer
+            .redeem(&request)
+            .ok_or_else(|| "the code does not fit".to_owned()),
         "password" => issuer
             .id_token(request.username.as_deref().unwrap_or_default(), None)
             .map_err(|error| error.to_string()),

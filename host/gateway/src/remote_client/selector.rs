@@ -11,7 +11,10 @@ pub(super) struct Parsed {
 
 /// Reads a selector from the beginning of a text.
 pub(super) fn parse(text: &str) -> Result<Parsed, String> {
-    let mut input = Input { text, rest: text.trim_start() };
+    let mut input = Input {
+        text,
+        rest: text.trim_start(),
+    };
     let mut matchers = Vec::new();
     let name = input.name();
     if !name.is_empty() {
@@ -34,11 +37,18 @@ pub(super) fn parse(text: &str) -> Result<Parsed, String> {
     if matchers.is_empty() {
         return Err(input.expected("a metric's name or `{`"));
     }
-    Ok(Parsed { matchers, rest: input.rest.trim().to_owned() })
+    Ok(Parsed {
+        matchers,
+        rest: input.rest.trim().to_owned(),
+    })
 }
 
 fn matcher(operation: MatchType, name: &str, value: &str) -> LabelMatcher {
-    LabelMatcher { r#type: operation.into(), name: name.to_owned(), value: value.to_owned() }
+    LabelMatcher {
+        r#type: operation.into(),
+        name: name.to_owned(),
+        value: value.to_owned(),
+    }
 }
 
 /// What is still to be read of a text.
@@ -69,8 +79,12 @@ impl<'a> Input<'a> {
     }
 
     fn operation(&mut self) -> Result<MatchType, String> {
-        let operations =
-            [("=~", MatchType::Re), ("!~", MatchType::Nre), ("!=", MatchType::Neq), ("=", MatchType::Eq)];
+        let operations = [
+            ("=~", MatchType::Re),
+            ("!~", MatchType::Nre),
+            ("!=", MatchType::Neq),
+            ("=", MatchType::Eq),
+        ];
         for (token, operation) in operations {
             if self.take(token) {
                 return Ok(operation);
@@ -122,7 +136,10 @@ mod tests {
         ];
         assert_eq!(parsed.matchers, expected);
         assert_eq!(parsed.rest, "21.5");
-        assert_eq!(parse("up").unwrap().matchers, [matcher(MatchType::Eq, "__name__", "up")]);
+        assert_eq!(
+            parse("up").unwrap().matchers,
+            [matcher(MatchType::Eq, "__name__", "up")]
+        );
     }
 
     #[test]
