@@ -18,7 +18,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
-use crate::config::{ListenerConfig, TlsConfig};
+use crate::config::ListenerConfig;
 
 /// Connections of one listener at a time; more wait in the kernel's queue.
 const CONNECTIONS: usize = 16_384;
@@ -57,13 +57,12 @@ pub(crate) enum ListenError {
 // === impl Listener ===
 
 impl Listener {
-    /// Binds the address and reads the certificate.
+    /// Binds the address. `tls` is what [`acceptor`] made for it.
     pub(crate) async fn bind(
         config: &ListenerConfig,
-        base: &Path,
+        tls: Option<TlsAcceptor>,
         router: Router,
     ) -> Result<Self, ListenError> {
-        let tls = config.tls.as_ref().map(|tls| acceptor(tls, base)).transpose()?;
         let bind = |reason| ListenError::Bind {
             address: config.address,
             reason,
@@ -173,7 +172,9 @@ where
     watcher.watch(connection).await.map_err(|error| error.to_string())
 }
 
-fn acceptor(tls: &TlsConfig, base: &Path) -> Result<TlsAcceptor, ListenError> {
+/// Reads the certificate of a listener, if it is to have one.
+pub(crate) fn acceptor(config: &ListenerConfig, base: &Path) -> Result<Option<TlsAcceptor>, ListenError> {
+    let Some(tls) = &config.tls else { return Ok(None) };
     let certificate_file = base.join(&tls.certificate_file);
     let key_file = base.join(&tls.key_file);
     let refused = |file: &Path, reason: &dyn ToString| ListenError::Certificate {
@@ -195,5 +196,5 @@ fn acceptor(tls: &TlsConfig, base: &Path) -> Result<TlsAcceptor, ListenError> {
         .with_single_cert(chain, key)
         .map_err(|error| refused(&certificate_file, &error))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    Ok(Some(TlsAcceptor::from(Arc::new(config))))
 }

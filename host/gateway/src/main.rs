@@ -16,7 +16,10 @@ mod serve;
 mod url_credentials;
 mod wiring;
 
-use std::process::ExitCode;
+use std::{
+    io::{IsTerminal, Write},
+    process::ExitCode,
+};
 
 use clap::Parser;
 use cli::{Cli, Command, ConfigCommand, DevCommand, LogFormat, PrometheusCommand};
@@ -25,6 +28,9 @@ use tracing_subscriber::EnvFilter;
 /// `EX_USAGE` of sysexits.h: the command line or the configuration is wrong, and trying again
 /// won't help.
 const EX_USAGE: u8 = 64;
+
+/// What is logged unless RUST_LOG says otherwise. The store's own notes are of use to nobody else.
+const DEFAULT_FILTER: &str = "info,fjall=warn,lsm_tree=warn";
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -62,8 +68,12 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Serve(file) => serve::serve(&file.config).await,
         Command::Config(ConfigCommand::Check(file)) => serve::check(&file.config).await,
         Command::Config(ConfigCommand::Schema) => {
-            println!("{:#}", config::schema());
-            Ok(())
+            let schema = format!("{:#}\n", config::schema());
+            match std::io::stdout().write_all(schema.as_bytes()) {
+                // Whoever reads only the beginning, as `head` does, has what they wanted.
+                Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+                _ => Ok(()),
+            }
         }
         Command::Hash(command) => hash::run(&command),
         Command::Prometheus(PrometheusCommand::Write { gateway, samples }) => {
@@ -82,9 +92,10 @@ async fn run(command: Command) -> anyhow::Result<()> {
 }
 
 fn log_to_stderr(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => builder.with_target(false).init(),

@@ -9,6 +9,7 @@ use tokio::{
     sync::watch,
     task::JoinSet,
 };
+use tokio_rustls::TlsAcceptor;
 use witgate_plugins::{Options, Runtime};
 use witgate_state::Embedded;
 
@@ -16,7 +17,7 @@ use crate::{
     audit::Audit,
     config::Loaded,
     gateway::Gateway,
-    listener::Listener,
+    listener::{self, ListenError, Listener},
     metrics::Metrics,
     reload::Reloader,
     routes,
@@ -33,6 +34,7 @@ pub(crate) async fn serve(file: &Path) -> anyhow::Result<()> {
     let state = loaded.base().join(&loaded.config.state.directory);
     std::fs::create_dir_all(&state).with_context(|| format!("{}: can't be made", state.display()))?;
     let foundation = foundation(&state, &state)?;
+    let acceptors = acceptors(&loaded)?;
     let wiring = Wiring::build(&loaded, &foundation, None).await?;
     let audit_file = loaded
         .config
@@ -47,9 +49,9 @@ pub(crate) async fn serve(file: &Path) -> anyhow::Result<()> {
     metrics.generation.set(1);
     let gateway = Arc::new(Gateway::new(Arc::clone(&live), audit, Arc::clone(&metrics)));
     let mut listeners = Vec::new();
-    for config in &loaded.config.listeners {
+    for (config, tls) in loaded.config.listeners.iter().zip(acceptors) {
         let router = routes::router(&gateway, &config.serves);
-        listeners.push(Listener::bind(config, loaded.base(), router).await?);
+        listeners.push(Listener::bind(config, tls, router).await?);
     }
 
     let reloader = Reloader {
@@ -81,6 +83,7 @@ pub(crate) async fn serve(file: &Path) -> anyhow::Result<()> {
 /// Checks everything that [`serve`] would, without opening a port or touching its state.
 pub(crate) async fn check(file: &Path) -> anyhow::Result<()> {
     let loaded = Loaded::read(file)?;
+    acceptors(&loaded)?;
     let scratch = tempfile::tempdir().context("no temporary directory can be made")?;
     let foundation = foundation(scratch.path(), scratch.path())?;
     let wiring = Wiring::build(&loaded, &foundation, None).await?;
@@ -92,6 +95,12 @@ pub(crate) async fn check(file: &Path) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// The listeners' certificates, all read before the first port opens.
+fn acceptors(loaded: &Loaded) -> Result<Vec<Option<TlsAcceptor>>, ListenError> {
+    let acceptor = |config| listener::acceptor(config, loaded.base());
+    loaded.config.listeners.iter().map(acceptor).collect()
 }
 
 fn foundation(state: &Path, cache: &Path) -> anyhow::Result<Foundation> {

@@ -144,7 +144,7 @@ fn issuer_and_token(directory: &Path, port: u16) -> anyhow::Result<String> {
     let bits = "rsa_keygen_bits:2048";
     openssl(&["genpkey", "-algorithm", "RSA", "-pkeyopt", bits, "-outform", "DER", "-out", &private_name])?;
     openssl(&["pkey", "-inform", "DER", "-in", &private_name, "-pubout", "-out", &public_name])?;
-    let key = RsaKeyPair::from_pkcs8(&std::fs::read(private)?).context("the RSA key is not accepted")?;
+    let key = RsaKeyPair::from_pkcs8(&std::fs::read(private)?).map_err(|error| anyhow::anyhow!("the RSA key is not accepted: {error}"))?;
 
     let url = format!("http://127.0.0.1:{port}");
     let public = key.public_key();

@@ -19,9 +19,8 @@ pub fn write_body(series: &[Series]) -> Vec<u8> {
     let timeseries = series.iter().map(|(labels, samples)| TimeSeries {
         labels: labels.iter().map(|(name, value)| Label { name: name.clone(), value: value.clone() }).collect(),
         samples: samples.iter().map(|&(timestamp, value)| Sample { value, timestamp }).collect(),
-        ..Default::default()
     });
-    compress(&WriteRequest { timeseries: timeseries.collect(), ..Default::default() }.encode_to_vec())
+    compress(&WriteRequest { timeseries: timeseries.collect() }.encode_to_vec())
 }
 
 /// The body of a remote read of one query.
@@ -35,7 +34,6 @@ pub fn read_body(matchers: &[(&str, MatchType, &str)], start: i64, end: i64) -> 
         start_timestamp_ms: start,
         end_timestamp_ms: end,
         matchers: matchers.collect(),
-        ..Default::default()
     };
     let accepted_response_types = vec![ResponseType::Samples.into()];
     compress(&ReadRequest { queries: vec![query], accepted_response_types }.encode_to_vec())
