@@ -1,6 +1,7 @@
 //! What a stranger does first: start it, and type what it prints.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -50,20 +51,36 @@ impl Run {
         };
         let ready = tokio::time::timeout(READY, ready).await;
         assert!(matches!(ready, Ok(true)), "no ready line in: {printed:#?}");
-        Self { _child: child, directory, printed }
+        Self {
+            _child: child,
+            directory,
+            printed,
+        }
     }
 
     /// The commands that are to be typed, in order.
     fn commands(&self) -> impl Iterator<Item = &str> {
-        let below = self.printed.iter().skip_while(|line| !line.starts_with("In another terminal")).skip(1);
-        below.map(|line| line.trim()).filter(|line| !line.is_empty() && !line.starts_with("witgate: ready"))
+        let below = self
+            .printed
+            .iter()
+            .skip_while(|line| !line.starts_with("In another terminal"))
+            .skip(1);
+        below
+            .map(|line| line.trim())
+            .filter(|line| !line.is_empty() && !line.starts_with("witgate: ready"))
     }
 
     /// Types the commands up to and including one, and returns what the last one said.
     async fn shell(&self, commands: &[&str]) -> (bool, String) {
         let script = format!("exec 2>&1\n{}\n", commands.join("\n"));
         let mut shell = Command::new("bash");
-        let out = shell.arg("-c").arg(script).current_dir(&self.directory).output().await.unwrap();
+        let out = shell
+            .arg("-c")
+            .arg(script)
+            .current_dir(&self.directory)
+            .output()
+            .await
+            .unwrap();
         (out.status.success(), String::from_utf8(out.stdout).unwrap())
     }
 }
@@ -73,11 +90,19 @@ async fn the_printed_commands_work_as_printed() {
     let run = Run::start(18443).await;
     let commands: Vec<_> = run.commands().collect();
     let (source, commands) = commands.split_first().expect("commands are printed");
-    assert!(commands.iter().any(|command| command.contains("prometheus write")), "{commands:?}");
+    assert!(
+        commands
+            .iter()
+            .any(|command| command.contains("prometheus write")),
+        "{commands:?}"
+    );
     for command in commands {
         let (succeeded, said) = run.shell(&[source, command]).await;
         if command.contains("# Forbidden") {
-            assert!(said.contains("User \"alice@example.com\" cannot list resource"), "{command}: {said}");
+            assert!(
+                said.contains("User \"alice@example.com\" cannot list resource"),
+                "{command}: {said}"
+            );
             continue;
         }
         assert!(succeeded, "{command}: {said}");
@@ -96,6 +121,83 @@ async fn somebody_logs_in_with_the_development_issuer() {
     assert_eq!(page.url.as_str(), "https://localhost:18453/");
     assert!(page.text.contains("You are alice@example.com"), "{}", page.text);
     assert!(page.text.contains("platform"), "{}", page.text);
+}
+
+/// The annotated example, with the files beside it that it names.
+#[test]
+fn the_example_configuration_is_valid() {
+    let directory = tempfile::tempdir().unwrap();
+    let deploy = directory.path().join("deploy");
+    for folder in ["tls", "secrets"] {
+        fs::create_dir_all(deploy.join(folder)).unwrap();
+    }
+    std::os::unix::fs::symlink(root().join("plugins"), directory.path().join("plugins")).unwrap();
+    fs::copy(
+        root().join("deploy/witgate.example.yaml"),
+        deploy.join("witgate.yaml"),
+    )
+    .unwrap();
+    let certified = rcgen::generate_simple_self_signed(["gateway.example.com".to_owned()]).unwrap();
+    let kubeconfig = "apiVersion: v1\nkind: Config\ncurrent-context: prod\n\
+        clusters: [{name: prod, cluster: {server: 'https://10.0.0.1:6443'}}]\n\
+        users: [{name: witgate, user: {token: the-gateways-own}}]\n\
+        contexts: [{name: prod, context: {cluster: prod, user: witgate}}]\n";
+    for (file, content) in [
+        ("tls/certificate.pem", certified.cert.pem().as_str()),
+        ("tls/key.pem", &certified.signing_key.serialize_pem()),
+        ("secrets/influxdb-password", "influxdb-password"),
+        ("secrets/dex-client", "dex-client-secret"),
+        ("secrets/prod.kubeconfig", kubeconfig),
+    ] {
+        fs::write(deploy.join(file), content).unwrap();
+    }
+    let check = || {
+        let mut command = std::process::Command::new(root().join("target/debug/witgate"));
+        let out = command
+            .args(["config", "check", "--config"])
+            .arg(deploy.join("witgate.yaml"))
+            .output()
+            .unwrap();
+        (
+            out.status.code(),
+            String::from_utf8(out.stdout).unwrap(),
+            String::from_utf8(out.stderr).unwrap(),
+        )
+    };
+    let (code, said, complained) = check();
+    assert_eq!(code, Some(0), "{complained}");
+    for plugin in ["company-claims", "influx", "local"] {
+        assert!(said.contains(&format!("plugin {plugin} (0.1.0)")), "{said}");
+    }
+
+    fs::write(deploy.join("tls/key.pem"), "no key").unwrap();
+    let (code, _, complained) = check();
+    assert_eq!(code, Some(64), "{complained}");
+    assert!(complained.contains("tls/key.pem"), "{complained}");
+}
+
+/// An editor gets every key of the example from the schema, with what it is for.
+#[test]
+fn the_schema_describes_every_section_of_the_example() {
+    let mut command = std::process::Command::new(root().join("target/debug/witgate"));
+    let out = command.args(["config", "schema"]).output().unwrap();
+    let schema: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    let example = fs::read_to_string(root().join("deploy/witgate.example.yaml")).unwrap();
+    let sections = example
+        .lines()
+        .filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()));
+    for section in sections {
+        let name = section.split(':').next().unwrap();
+        let description = schema.pointer(&format!("/properties/{name}/description"));
+        assert!(
+            description.is_some_and(|text| text.is_string()),
+            "{name} is not in the schema"
+        );
+    }
+    assert_eq!(
+        schema["additionalProperties"], false,
+        "an unknown key is an error in the editor too"
+    );
 }
 
 fn root() -> PathBuf {

@@ -53,7 +53,12 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("witgate: {error:#}");
-            let wrong_configuration = error.is::<wiring::WiringError>() || error.is::<config::ConfigError>();
+            let wrong_configuration = error.is::<wiring::WiringError>()
+                || error.is::<config::ConfigError>()
+                || matches!(
+                    error.downcast_ref(),
+                    Some(listener::ListenError::Certificate { .. })
+                );
             if wrong_configuration {
                 ExitCode::from(EX_USAGE)
             } else {

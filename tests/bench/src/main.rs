@@ -2,8 +2,13 @@
 //!
 //! One line a figure: `bench: NAME VALUE UNIT`.
 
+mod claims;
 mod process;
 mod proxy;
+mod samples;
+mod start;
+
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
@@ -18,13 +23,41 @@ struct Cli {
 enum What {
     /// Processor time per request of the whole path, against HAProxy.
     Proxy,
+    /// Samples per second and core: decoded, and written through a component and natively.
+    Samples,
+    /// One call of a claims plugin, on a kept instance and on a fresh one.
+    Claims,
+    /// Time from start to ready, and memory when idle.
+    Start,
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    match Cli::parse().what {
-        What::Proxy => proxy::run().await,
+fn main() -> anyhow::Result<()> {
+    if rustls::crypto::ring::default_provider()
+        .install_default()
+        .is_err()
+    {
+        anyhow::bail!("cryptography was chosen already");
     }
+    // One thread, so that a figure per core is one.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    match Cli::parse().what {
+        What::Proxy => runtime.block_on(proxy::run()),
+        What::Samples => samples::run(&runtime),
+        What::Claims => runtime.block_on(claims::run()),
+        What::Start => runtime.block_on(start::run()),
+    }
+}
+
+/// The repository.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// A plugin's component.
+fn component(name: &str) -> PathBuf {
+    root().join("plugins/dist").join(name).with_extension("wasm")
 }
 
 /// Prints one figure.

@@ -5,7 +5,7 @@
 //! with 32 connections.
 
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -13,6 +13,7 @@ use anyhow::{Context, ensure};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL};
 use ring::{
     rand::SystemRandom,
+    rsa::PublicKeyComponents,
     signature::{KeyPair, RSA_PKCS1_SHA256, RsaKeyPair},
 };
 use serde_json::json;
@@ -21,6 +22,7 @@ use tokio::process::Command;
 use crate::{
     figure, median,
     process::{Program, free_port},
+    root,
 };
 
 /// Rounds, in each of which every proxy has its turn.
@@ -58,13 +60,21 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     std::fs::write(at("witgate.yaml"), gateway(&ports)?)?;
 
     let mut nginx = Command::new("nginx");
-    nginx.arg("-c").arg(at("nginx.conf")).arg("-e").arg(at("nginx-error.log"));
+    nginx
+        .arg("-c")
+        .arg(at("nginx.conf"))
+        .arg("-e")
+        .arg(at("nginx-error.log"));
     let _nginx = Program::start(&mut nginx, &at("nginx.log"), ports.upstream).await?;
     let mut haproxy = Command::new("haproxy");
     haproxy.arg("-f").arg(at("haproxy.cfg"));
     let haproxy = Program::start(&mut haproxy, &at("haproxy.log"), ports.plain).await?;
     let mut witgate = Command::new(root().join("target/release/witgate"));
-    witgate.env("RUST_LOG", "warn").arg("serve").arg("--config").arg(at("witgate.yaml"));
+    witgate
+        .env("RUST_LOG", "warn")
+        .arg("serve")
+        .arg("--config")
+        .arg(at("witgate.yaml"));
     let witgate = Program::start(&mut witgate, &at("witgate.log"), ports.gateway).await?;
 
     let (plain, jwt, gate) = (
@@ -81,7 +91,10 @@ pub(crate) async fn run() -> anyhow::Result<()> {
         ];
         // The first round warms up.
         if round > 0 {
-            times.iter_mut().zip(turn).for_each(|(times, time)| times.push(time));
+            times
+                .iter_mut()
+                .zip(turn)
+                .for_each(|(times, time)| times.push(time));
         }
     }
     let [plain, jwt, gate] = times;
@@ -128,7 +141,10 @@ fn certificates(directory: &Path) -> anyhow::Result<()> {
     std::fs::write(directory.join("ca.pem"), authority_certificate.pem())?;
     std::fs::write(directory.join("certificate.pem"), certificate.pem())?;
     std::fs::write(directory.join("key.pem"), key.serialize_pem())?;
-    std::fs::write(directory.join("both.pem"), format!("{}{}", certificate.pem(), key.serialize_pem()))?;
+    std::fs::write(
+        directory.join("both.pem"),
+        format!("{}{}", certificate.pem(), key.serialize_pem()),
+    )?;
     Ok(())
 }
 
@@ -136,23 +152,50 @@ fn certificates(directory: &Path) -> anyhow::Result<()> {
 fn issuer_and_token(directory: &Path, port: u16) -> anyhow::Result<String> {
     let (private, public) = (directory.join("rsa.der"), directory.join("rsa.pub.pem"));
     let openssl = |args: &[&str]| -> anyhow::Result<()> {
-        let out = std::process::Command::new("openssl").args(args).output().context("openssl")?;
-        ensure!(out.status.success(), "openssl: {}", String::from_utf8_lossy(&out.stderr));
+        let out = std::process::Command::new("openssl")
+            .args(args)
+            .output()
+            .context("openssl")?;
+        ensure!(
+            out.status.success(),
+            "openssl: {}",
+            String::from_utf8_lossy(&out.stderr)
+        );
         Ok(())
     };
     let (private_name, public_name) = (private.display().to_string(), public.display().to_string());
     let bits = "rsa_keygen_bits:2048";
-    openssl(&["genpkey", "-algorithm", "RSA", "-pkeyopt", bits, "-outform", "DER", "-out", &private_name])?;
-    openssl(&["pkey", "-inform", "DER", "-in", &private_name, "-pubout", "-out", &public_name])?;
-    let key = RsaKeyPair::from_pkcs8(&std::fs::read(private)?).map_err(|error| anyhow::anyhow!("the RSA key is not accepted: {error}"))?;
+    openssl(&[
+        "genpkey",
+        "-algorithm",
+        "RSA",
+        "-pkeyopt",
+        bits,
+        "-outform",
+        "DER",
+        "-out",
+        &private_name,
+    ])?;
+    openssl(&[
+        "pkey",
+        "-inform",
+        "DER",
+        "-in",
+        &private_name,
+        "-pubout",
+        "-out",
+        &public_name,
+    ])?;
+    let key = RsaKeyPair::from_pkcs8(&std::fs::read(private)?)
+        .map_err(|error| anyhow::anyhow!("the RSA key is not accepted: {error}"))?;
 
     let url = format!("http://127.0.0.1:{port}");
-    let public = key.public_key();
+    let public = PublicKeyComponents::<Vec<u8>>::from(key.public_key());
     let strip = |bytes: &[u8]| BASE64URL.encode(bytes);
     let keys = json!({"keys": [{
         "kty": "RSA", "use": "sig", "alg": "RS256", "kid": "bench",
-        "n": strip(public.modulus().big_endian_without_leading_zero()),
-        "e": strip(public.exponent().big_endian_without_leading_zero()),
+        "n": strip(&public.n),
+        "e": strip(&public.e),
     }]});
     let discovery = json!({
         "issuer": url, "authorization_endpoint": format!("{url}/authorize"),
@@ -163,7 +206,10 @@ fn issuer_and_token(directory: &Path, port: u16) -> anyhow::Result<String> {
     let issuer = directory.join("issuer");
     std::fs::create_dir_all(issuer.join(".well-known"))?;
     std::fs::write(issuer.join("keys"), keys.to_string())?;
-    std::fs::write(issuer.join(".well-known/openid-configuration"), discovery.to_string())?;
+    std::fs::write(
+        issuer.join(".well-known/openid-configuration"),
+        discovery.to_string(),
+    )?;
 
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let groups: Vec<_> = (0..10).map(|index| format!("team-{index}")).collect();
@@ -172,10 +218,19 @@ fn issuer_and_token(directory: &Path, port: u16) -> anyhow::Result<String> {
         "email": "bench@example.com", "email_verified": true, "groups": groups,
     });
     let header = json!({"alg": "RS256", "typ": "JWT", "kid": "bench"});
-    let signed = format!("{}.{}", strip(header.to_string().as_bytes()), strip(claims.to_string().as_bytes()));
-    let mut signature = vec![0; public.modulus_len()];
-    key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature)
-        .map_err(|error| anyhow::anyhow!("signing failed: {error}"))?;
+    let signed = format!(
+        "{}.{}",
+        strip(header.to_string().as_bytes()),
+        strip(claims.to_string().as_bytes())
+    );
+    let mut signature = vec![0; public.n.len()];
+    key.sign(
+        &RSA_PKCS1_SHA256,
+        &SystemRandom::new(),
+        signed.as_bytes(),
+        &mut signature,
+    )
+    .map_err(|error| anyhow::anyhow!("signing failed: {error}"))?;
     Ok(format!("{signed}.{}", strip(&signature)))
 }
 
@@ -240,9 +295,4 @@ fn gateway(ports: &Ports) -> anyhow::Result<String> {
         issuer = ports.issuer,
         plugins = plugins.display(),
     ))
-}
-
-/// The repository.
-pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
