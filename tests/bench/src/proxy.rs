@@ -186,7 +186,10 @@ fn issuer_and_token(directory: &Path, port: u16) -> anyhow::Result<String> {
         "-out",
         &public_name,
     ])?;
-    let key = RsaKeyPair::from_pkcs8(&std::fs::read(private)?)
+    let private = std::fs::read(private)?;
+    // Which of the two forms it is depends on OpenSSL's version.
+    let key = RsaKeyPair::from_pkcs8(&private)
+        .or_else(|_| RsaKeyPair::from_der(&private))
         .map_err(|error| anyhow::anyhow!("the RSA key is not accepted: {error}"))?;
 
     let url = format!("http://127.0.0.1:{port}");

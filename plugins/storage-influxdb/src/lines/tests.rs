@@ -4,7 +4,9 @@ use witgate_sdk::storage::{Batch, BatchBuilder, Sample};
 
 use super::{BODY, Encoder, MAX_TIMESTAMP};
 
-fn batch(series: &[(&[(&str, &str)], &[(i64, u64)])]) -> Batch {
+type Labels<'a> = &'a [(&'a str, &'a str)];
+
+fn batch(series: &[(Labels<'_>, &[(i64, u64)])]) -> Batch {
     let mut builder = BatchBuilder::default();
     for (labels, samples) in series {
         builder.series(labels.iter().copied());

@@ -56,7 +56,7 @@ impl Claims for Misbehave {
             .user_name("email")?
             .ok_or_else(|| Denial::new("your token has no e-mail address"))?;
         let mut groups = claims.texts("groups")?;
-        match self.0.misbehave.get(&user.to_string()) {
+        match self.0.misbehave.get(user) {
             None => {}
             Some(Wrong::Spin) => spin(),
             Some(Wrong::EatMemory) => eat_memory(),
@@ -71,7 +71,7 @@ impl Claims for Misbehave {
             }
         }
         Ok(Identity {
-            user: user.to_string(),
+            user: user.to_owned(),
             uid: None,
             groups: groups.iter().map(ToString::to_string).collect(),
             extra: Vec::new(),
