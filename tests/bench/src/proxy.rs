@@ -260,7 +260,7 @@ fn haproxy(directory: &Path, ports: &Ports) -> String {
          frontend plain\n  bind 127.0.0.1:{plain} {bind}\n  default_backend upstream\n\
          frontend jwt\n  bind 127.0.0.1:{jwt} {bind}\n  \
          http-request set-var(txn.alg) http_auth_bearer,jwt_header_query('$.alg')\n  \
-         http-request deny unless {{ var(txn.alg) RS256 }}\n  \
+         http-request deny unless {{ var(txn.alg) -m str RS256 }}\n  \
          http-request deny unless {{ http_auth_bearer,jwt_verify(txn.alg,\"{dir}/rsa.pub.pem\") 1 }}\n  \
          default_backend upstream\n\
          backend upstream\n  http-reuse always\n  \

@@ -142,11 +142,8 @@ async fn sink(directory: &Path, port: u16) -> anyhow::Result<Program> {
         "daemon off; worker_processes 1; pid {dir}/nginx.pid;\n\
          events {{ worker_connections 64; }}\n\
          http {{ access_log off; keepalive_requests 1000000000; client_max_body_size 0; \
-         client_body_buffer_size 2m; client_body_temp_path {dir}/body;\n\
-         server {{ listen 127.0.0.1:{port}; \
-         location / {{ proxy_pass http://127.0.0.1:{port}/taken; proxy_http_version 1.1; \
-         proxy_set_header Connection ''; }}\n\
-         location = /taken {{ return 204; }} }} }}\n",
+         client_body_temp_path {dir}/body;\n\
+         server {{ listen 127.0.0.1:{port}; location / {{ return 204; }} }} }}\n",
         dir = directory.display(),
     );
     std::fs::write(&file, text)?;

@@ -41,7 +41,11 @@ pub struct Missing {
 enum Origin {
     /// Built by `tests/lab/install` from the module that pins it: the folder under `go/`, and the
     /// line of its go.mod that names the version.
-    Built { folder: &'static str, pin: &'static str, go_mod: &'static str },
+    Built {
+        folder: &'static str,
+        pin: &'static str,
+        go_mod: &'static str,
+    },
     /// A package of the system's.
     Packaged,
 }
@@ -64,14 +68,22 @@ const SERVER_PATHS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 ///
 /// # Panics
 /// If `REQUIRE_LAB=1` and the component is missing: there, a skipped test is a failed one.
-#[expect(clippy::panic, reason = "fails the test that asked, in one place instead of at each call")]
+#[expect(
+    clippy::panic,
+    reason = "fails the test that asked, in one place instead of at each call"
+)]
 pub fn require(component: Component) -> Result<(), Missing> {
-    let Err(missing) = component.find_all() else { return Ok(()) };
+    let Err(missing) = component.find_all() else {
+        return Ok(());
+    };
     if env::var_os("REQUIRE_LAB").is_some_and(|value| value == "1") {
         panic!("REQUIRE_LAB=1, but {missing}");
     }
     static REPORTED: Mutex<BTreeSet<Component>> = Mutex::new(BTreeSet::new());
-    if REPORTED.lock().is_ok_and(|mut reported| reported.insert(component)) {
+    if REPORTED
+        .lock()
+        .is_ok_and(|mut reported| reported.insert(component))
+    {
         report(&format!("SKIPPED {}: {missing}\n", suite()));
     }
     Err(missing)
@@ -79,19 +91,33 @@ pub fn require(component: Component) -> Result<(), Missing> {
 
 fn report(line: &str) {
     eprint!("{line}");
-    let Some(path) = env::var_os("WITGATE_SKIPS") else { return };
-    let written =
-        fs::File::options().create(true).append(true).open(&path).and_then(|mut file| file.write_all(line.as_bytes()));
+    let Some(path) = env::var_os("WITGATE_SKIPS") else {
+        return;
+    };
+    let written = fs::File::options()
+        .create(true)
+        .append(true)
+        .open(&path)
+        .and_then(|mut file| file.write_all(line.as_bytes()));
     if let Err(error) = written {
-        eprintln!("cannot append to WITGATE_SKIPS={}: {error}", Path::new(&path).display());
+        eprintln!(
+            "cannot append to WITGATE_SKIPS={}: {error}",
+            Path::new(&path).display()
+        );
     }
 }
 
 /// The test binary's name without the hash that cargo appends to it.
 fn suite() -> String {
     let binary = env::current_exe().ok();
-    let stem = binary.as_deref().and_then(Path::file_stem).and_then(OsStr::to_str).unwrap_or("tests");
-    stem.rsplit_once('-').map_or(stem, |(name, _hash)| name).to_owned()
+    let stem = binary
+        .as_deref()
+        .and_then(Path::file_stem)
+        .and_then(OsStr::to_str)
+        .unwrap_or("tests");
+    stem.rsplit_once('-')
+        .map_or(stem, |(name, _hash)| name)
+        .to_owned()
 }
 
 impl Component {
@@ -105,7 +131,9 @@ impl Component {
             }
             Origin::Packaged => {
                 let path = env::var_os("PATH").unwrap_or_default();
-                let directories = env::split_paths(&path).chain(SERVER_PATHS.map(PathBuf::from)).collect();
+                let directories = env::split_paths(&path)
+                    .chain(SERVER_PATHS.map(PathBuf::from))
+                    .collect();
                 (directories, "on PATH".to_owned())
             }
         };
@@ -113,14 +141,20 @@ impl Component {
             .into_iter()
             .map(|directory| directory.join(program))
             .find(|candidate| is_executable(candidate))
-            .ok_or(Missing { component: self, program, place })
+            .ok_or(Missing {
+                component: self,
+                program,
+                place,
+            })
     }
 
     fn find_all(self) -> Result<(), Missing> {
         if self == Self::Kubernetes {
             Self::Etcd.find_all()?;
         }
-        self.programs().iter().try_for_each(|program| self.find(program).map(drop))
+        self.programs()
+            .iter()
+            .try_for_each(|program| self.find(program).map(drop))
     }
 
     fn programs(self) -> &'static [&'static str] {
@@ -220,7 +254,14 @@ mod tests {
 
     #[test]
     fn a_missing_program_says_how_to_get_it() {
-        let missing = Missing { component: Component::Dex, program: "dex", place: "on PATH".to_owned() };
-        assert_eq!(missing.to_string(), "dex: dex is not on PATH; run tests/lab/install dex");
+        let missing = Missing {
+            component: Component::Dex,
+            program: "dex",
+            place: "on PATH".to_owned(),
+        };
+        assert_eq!(
+            missing.to_string(),
+            "dex: dex is not on PATH; run tests/lab/install dex"
+        );
     }
 }

@@ -109,8 +109,10 @@ impl Dex {
     /// audience is the confidential client (scope `audience:server:client_id:witgate`).
     pub const PUBLIC_CLIENT_ID: &str = "kubectl";
     /// The users of the password database, as (address, password).
-    pub const LOCAL_USERS: [(&str, &str); 2] =
-        [("dana@example.org", "dana-password"), ("erin@example.org", "erin-password")];
+    pub const LOCAL_USERS: [(&str, &str); 2] = [
+        ("dana@example.org", "dana-password"),
+        ("erin@example.org", "erin-password"),
+    ];
     /// All that dex can say about a user, and a refresh token.
     pub const SCOPE: &str = "openid profile email groups offline_access";
 
@@ -127,7 +129,11 @@ impl Dex {
             Some(authority) => {
                 let certified = authority.server(&["127.0.0.1", "localhost"])?;
                 let files = certified.write(dir.path(), "dex")?;
-                ("https", http::client_trusting(authority.certificate())?, Some(files))
+                (
+                    "https",
+                    http::client_trusting(authority.certificate())?,
+                    Some(files),
+                )
             }
         };
         let issuer = format!("{scheme}://{}/dex", port.address());
@@ -136,8 +142,21 @@ impl Dex {
         fs::write(&config, text).map_err(Error::io(config.display().to_string()))?;
         let launch = Launch::new("dex", program, dir.path()).arg("serve").arg(config);
         let url = format!("{issuer}/.well-known/openid-configuration");
-        let service = Service::start(launch, Readiness::Http { client: client.clone(), url }).await?;
-        Ok(Self { service, issuer, client, _port: port, _dir: dir })
+        let service = Service::start(
+            launch,
+            Readiness::Http {
+                client: client.clone(),
+                url,
+            },
+        )
+        .await?;
+        Ok(Self {
+            service,
+            issuer,
+            client,
+            _port: port,
+            _dir: dir,
+        })
     }
 
     /// The issuer, as in the tokens: `http://127.0.0.1:PORT/dex`.
@@ -152,7 +171,13 @@ impl Dex {
     /// If dex refuses the user.
     pub async fn id_token(&self, username: &str, password: &str) -> Result<String, Error> {
         let (client_id, client_secret) = (Self::CLIENT_ID, Self::CLIENT_SECRET);
-        let request = TokenRequest { client_id, client_secret, username, password, scope: Self::SCOPE };
+        let request = TokenRequest {
+            client_id,
+            client_secret,
+            username,
+            password,
+            scope: Self::SCOPE,
+        };
         Ok(self.tokens(request).await?.id_token)
     }
 
@@ -169,11 +194,19 @@ impl Dex {
         ];
         let url = format!("{}/token", self.issuer);
         let secret = Some(request.client_secret);
-        let asked = self.client.post(&url).basic_auth(request.client_id, secret).form(&form);
+        let asked = self
+            .client
+            .post(&url)
+            .basic_auth(request.client_id, secret)
+            .form(&form);
         let body = http::text(asked).await?;
         serde_json::from_str(&body).map_err(|error| {
             let what = format!("reading the tokens of {url} ({error})");
-            Error::Refused { what, status: 200, body }
+            Error::Refused {
+                what,
+                status: 200,
+                body,
+            }
         })
     }
 }

@@ -41,7 +41,12 @@ impl Etcd {
             .arg("--unsafe-no-fsync")
             .flag("log-level", "warn");
         let service = Service::start(launch, Readiness::http(format!("{client_url}/health"))).await?;
-        Ok(Self { service, client, _peer: peer, _dir: dir })
+        Ok(Self {
+            service,
+            client,
+            _peer: peer,
+            _dir: dir,
+        })
     }
 
     /// Where clients connect, as `http://127.0.0.1:PORT`.

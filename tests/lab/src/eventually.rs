@@ -28,7 +28,13 @@ pub async fn eventually<T, E: Display>(
         match tokio::time::timeout(left, condition()).await {
             Ok(Ok(found)) => return Ok(found),
             Ok(Err(problem)) => last = problem.to_string(),
-            Err(_) => return Err(Error::Never { what: what.to_owned(), seconds: within.as_secs(), last }),
+            Err(_) => {
+                return Err(Error::Never {
+                    what: what.to_owned(),
+                    seconds: within.as_secs(),
+                    last,
+                });
+            }
         }
         tokio::time::sleep(INTERVAL).await;
     }

@@ -49,10 +49,19 @@ impl FaultProxy {
     /// If its port cannot be bound.
     pub async fn start(backend: SocketAddr) -> Result<Self, Error> {
         let port = Port::free()?;
-        let listener = TcpListener::bind(port.address()).await.map_err(Error::io(port.address().to_string()))?;
-        let (orders, received) = watch::channel(Orders { mode: Mode::Pass, cuts: 0 });
+        let listener = TcpListener::bind(port.address())
+            .await
+            .map_err(Error::io(port.address().to_string()))?;
+        let (orders, received) = watch::channel(Orders {
+            mode: Mode::Pass,
+            cuts: 0,
+        });
         let serving = tokio::spawn(serve(listener, port.address(), backend, received)).abort_handle();
-        Ok(Self { orders, port, serving })
+        Ok(Self {
+            orders,
+            port,
+            serving,
+        })
     }
 
     /// Where clients connect.
@@ -88,7 +97,12 @@ impl Drop for FaultProxy {
     }
 }
 
-async fn serve(listener: TcpListener, address: SocketAddr, backend: SocketAddr, mut orders: watch::Receiver<Orders>) {
+async fn serve(
+    listener: TcpListener,
+    address: SocketAddr,
+    backend: SocketAddr,
+    mut orders: watch::Receiver<Orders>,
+) {
     let mut listener = Some(listener);
     // Dropped with this task, and its connections with it.
     let mut connections = JoinSet::new();
@@ -135,7 +149,11 @@ async fn connection(mut client: TcpStream, backend: SocketAddr, mut orders: watc
     }
 }
 
-async fn forward(client: &mut TcpStream, backend: SocketAddr, mut orders: watch::Receiver<Orders>) -> io::Result<()> {
+async fn forward(
+    client: &mut TcpStream,
+    backend: SocketAddr,
+    mut orders: watch::Receiver<Orders>,
+) -> io::Result<()> {
     flowing(&mut orders).await?;
     let mut server = TcpStream::connect(backend).await?;
     server.set_zero_linger()?;
@@ -147,7 +165,11 @@ async fn forward(client: &mut TcpStream, backend: SocketAddr, mut orders: watch:
 }
 
 /// Copies one direction to its end, and passes the end on.
-async fn copy(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mut orders: watch::Receiver<Orders>) -> io::Result<()> {
+async fn copy(
+    mut from: ReadHalf<'_>,
+    mut to: WriteHalf<'_>,
+    mut orders: watch::Receiver<Orders>,
+) -> io::Result<()> {
     let mut buffer = vec![0; 16 * 1024];
     loop {
         let read = from.read(&mut buffer).await?;
@@ -161,7 +183,11 @@ async fn copy(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mut orders: watch::
 
 /// Waits while the proxy hangs.
 async fn flowing(orders: &mut watch::Receiver<Orders>) -> io::Result<()> {
-    orders.wait_for(|orders| orders.mode != Mode::Hang).await.map(drop).map_err(io::Error::other)
+    orders
+        .wait_for(|orders| orders.mode != Mode::Hang)
+        .await
+        .map(drop)
+        .map_err(io::Error::other)
 }
 
 #[cfg(test)]

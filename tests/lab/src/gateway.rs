@@ -45,8 +45,9 @@ impl Gateway {
     pub async fn start_in(dir: TempDir, config: &str) -> Result<Self, Error> {
         let config_file = dir.path().join("witgate.yaml");
         fs::write(&config_file, config).map_err(Error::io(config_file.display().to_string()))?;
-        let launch =
-            Launch::new("witgate", Self::binary()?, dir.path()).args(["serve", "--config"]).arg(config_file);
+        let launch = Launch::new("witgate", Self::binary()?, dir.path())
+            .args(["serve", "--config"])
+            .arg(config_file);
         let service = Service::start(launch, Readiness::Prints(READY)).await?;
         Ok(Self { service, dir })
     }
@@ -58,7 +59,10 @@ impl Gateway {
     pub async fn run(args: &[&str]) -> Result<std::process::Output, Error> {
         let mut command = Command::new(Self::binary()?);
         command.args(args).kill_on_drop(true);
-        command.output().await.map_err(Error::io(format!("witgate {}", args.join(" "))))
+        command
+            .output()
+            .await
+            .map_err(Error::io(format!("witgate {}", args.join(" "))))
     }
 
     /// Where the binary is.
@@ -68,16 +72,26 @@ impl Gateway {
     pub fn binary() -> Result<PathBuf, Error> {
         let path = match env::var_os("WITGATE_BIN") {
             Some(path) => PathBuf::from(path),
-            None => target_directory().map_err(Error::io("finding the target directory"))?.join("witgate"),
+            None => target_directory()
+                .map_err(Error::io("finding the target directory"))?
+                .join("witgate"),
         };
-        if path.is_file() { Ok(path) } else { Err(Error::NoGateway { path }) }
+        if path.is_file() {
+            Ok(path)
+        } else {
+            Err(Error::NoGateway { path })
+        }
     }
 
     /// The line, from `witgate: ready` on, that names the addresses it listens on.
     #[must_use]
     pub fn ready_line(&self) -> String {
         let stdout = self.service.process.stdout();
-        stdout.lines().find(|line| line.starts_with(READY)).unwrap_or_default().to_owned()
+        stdout
+            .lines()
+            .find(|line| line.starts_with(READY))
+            .unwrap_or_default()
+            .to_owned()
     }
 
     /// Its working directory, with `witgate.yaml` and whatever it writes to relative paths.
@@ -92,7 +106,10 @@ impl Gateway {
     /// # Errors
     /// If the file cannot be written.
     pub fn write_config(&self, config: &str) -> Result<(), Error> {
-        let (new, current) = (self.dir.path().join("witgate.yaml.new"), self.dir.path().join("witgate.yaml"));
+        let (new, current) = (
+            self.dir.path().join("witgate.yaml.new"),
+            self.dir.path().join("witgate.yaml"),
+        );
         fs::write(&new, config)
             .and_then(|()| fs::rename(&new, &current))
             .map_err(Error::io(current.display().to_string()))

@@ -16,9 +16,15 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// # Panics
 /// If the TLS library cannot be set up, which depends on nothing but the build.
 #[must_use]
-#[expect(clippy::expect_used, reason = "depends on nothing but the build, and would burden every call")]
+#[expect(
+    clippy::expect_used,
+    reason = "depends on nothing but the build, and would burden every call"
+)]
 pub fn client() -> Client {
-    builder().tls_certs_only([]).build().expect("a client without certificates can be built")
+    builder()
+        .tls_certs_only([])
+        .build()
+        .expect("a client without certificates can be built")
 }
 
 /// A client that trusts the certificates of this authority (PEM) and no others.
@@ -28,7 +34,10 @@ pub fn client() -> Client {
 pub fn client_trusting(authority: &str) -> Result<Client, Error> {
     let what = "the authority's certificate";
     let root = Certificate::from_pem(authority.as_bytes()).map_err(Error::http(what))?;
-    builder().tls_certs_only([root]).build().map_err(Error::http(what))
+    builder()
+        .tls_certs_only([root])
+        .build()
+        .map_err(Error::http(what))
 }
 
 /// The common part of all clients.
@@ -37,7 +46,10 @@ pub fn client_trusting(authority: &str) -> Result<Client, Error> {
 fn builder() -> ClientBuilder {
     // Fails only if it was installed before, by us or by the code under test: then that one serves.
     let _ = ring::default_provider().install_default();
-    Client::builder().no_proxy().timeout(PATIENCE).pool_max_idle_per_host(0)
+    Client::builder()
+        .no_proxy()
+        .timeout(PATIENCE)
+        .pool_max_idle_per_host(0)
 }
 
 /// Sends a request that must succeed, and gives the answer's text.
@@ -48,12 +60,23 @@ pub(crate) async fn text(request: reqwest::RequestBuilder) -> Result<String, Err
     let answer = client.execute(request).await.map_err(Error::http(&what))?;
     let status = answer.status();
     let body = answer.text().await.map_err(Error::http(&what))?;
-    if status.is_success() { Ok(body) } else { Err(Error::Refused { what, status: status.as_u16(), body }) }
+    if status.is_success() {
+        Ok(body)
+    } else {
+        Err(Error::Refused {
+            what,
+            status: status.as_u16(),
+            body,
+        })
+    }
 }
 
 /// Sends a request that must succeed, and reads the answer's JSON.
 pub(crate) async fn json(request: reqwest::RequestBuilder) -> Result<Value, Error> {
     let body = text(request).await?;
-    serde_json::from_str(&body)
-        .map_err(|error| Error::Refused { what: format!("reading JSON ({error})"), status: 200, body })
+    serde_json::from_str(&body).map_err(|error| Error::Refused {
+        what: format!("reading JSON ({error})"),
+        status: 200,
+        body,
+    })
 }

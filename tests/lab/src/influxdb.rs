@@ -59,10 +59,19 @@ impl InfluxDb {
         let config = dir.path().join("influxdb.conf");
         let text = configuration(dir.path(), http.address(), rpc.address(), authenticated);
         fs::write(&config, text).map_err(Error::io(config.display().to_string()))?;
-        let launch = Launch::new("influxd", program, dir.path()).arg("run").arg("-config").arg(config);
+        let launch = Launch::new("influxd", program, dir.path())
+            .arg("run")
+            .arg("-config")
+            .arg(config);
         let readiness = Readiness::http(format!("http://{}/ping", http.address()));
         let service = Service::start(launch, readiness).await?;
-        Ok(Self { service, http, _rpc: rpc, authenticated, _dir: dir })
+        Ok(Self {
+            service,
+            http,
+            _rpc: rpc,
+            authenticated,
+            _dir: dir,
+        })
     }
 
     /// `http://127.0.0.1:PORT`.
@@ -82,7 +91,9 @@ impl InfluxDb {
     /// # Errors
     /// If InfluxDB refuses the name.
     pub async fn create_database(&self, name: &str) -> Result<(), Error> {
-        self.query("", &format!(r#"CREATE DATABASE "{name}""#)).await.map(drop)
+        self.query("", &format!(r#"CREATE DATABASE "{name}""#))
+            .await
+            .map(drop)
     }
 
     /// Creates a user who may read and write one database.
@@ -90,8 +101,11 @@ impl InfluxDb {
     /// # Errors
     /// If InfluxDB refuses the user.
     pub async fn create_user(&self, name: &str, password: &str, database: &str) -> Result<(), Error> {
-        self.query("", &format!(r#"CREATE USER "{name}" WITH PASSWORD '{password}'"#)).await?;
-        self.query("", &format!(r#"GRANT ALL ON "{database}" TO "{name}""#)).await.map(drop)
+        self.query("", &format!(r#"CREATE USER "{name}" WITH PASSWORD '{password}'"#))
+            .await?;
+        self.query("", &format!(r#"GRANT ALL ON "{database}" TO "{name}""#))
+            .await
+            .map(drop)
     }
 
     /// The `results` of InfluxQL statements, with times in nanoseconds.
@@ -104,11 +118,19 @@ impl InfluxDb {
         let mut answer = http::json(request.form(&form)).await?;
         let mut results = answer.get_mut("results").map(Value::take).unwrap_or_default();
         // A failed statement is a 200 with an error in its result.
-        let refused = results.as_array_mut().into_iter().flatten().find_map(|result| result.get("error"));
+        let refused = results
+            .as_array_mut()
+            .into_iter()
+            .flatten()
+            .find_map(|result| result.get("error"));
         match refused {
             Some(error) => {
                 let (what, body) = (format!("InfluxQL {statements}"), error.to_string());
-                Err(Error::Refused { what, status: 200, body })
+                Err(Error::Refused {
+                    what,
+                    status: 200,
+                    body,
+                })
             }
             None => Ok(results),
         }
@@ -128,7 +150,11 @@ impl InfluxDb {
     }
 
     fn as_admin(&self, request: RequestBuilder) -> RequestBuilder {
-        if self.authenticated { request.basic_auth(Self::ADMIN, Some(Self::ADMIN_PASSWORD)) } else { request }
+        if self.authenticated {
+            request.basic_auth(Self::ADMIN, Some(Self::ADMIN_PASSWORD))
+        } else {
+            request
+        }
     }
 }
 

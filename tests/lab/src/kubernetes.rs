@@ -11,8 +11,8 @@ use std::{
 use rcgen::KeyPair;
 use tempfile::TempDir;
 
-pub use self::kubectl::{Kubectl, KubectlOutput};
 use self::kubeconfig::Credentials;
+pub use self::kubectl::{Kubectl, KubectlOutput};
 use crate::{
     component::Component,
     error::Error,
@@ -78,7 +78,13 @@ impl Kubernetes {
         let dir = tempfile::tempdir().map_err(Error::io("a directory for kube-apiserver"))?;
         let port = Port::free()?;
         let authority = Authority::new("kubernetes")?;
-        let names = ["127.0.0.1", "localhost", "kubernetes", "kubernetes.default.svc", "10.0.0.1"];
+        let names = [
+            "127.0.0.1",
+            "localhost",
+            "kubernetes",
+            "kubernetes.default.svc",
+            "10.0.0.1",
+        ];
         let (serving, serving_key) = authority.server(&names)?.write(dir.path(), "apiserver")?;
         let authority_path = write(dir.path(), "ca.crt", authority.certificate())?;
         let (account_key, account_public_key) = service_account_keys(dir.path())?;
@@ -89,7 +95,10 @@ impl Kubernetes {
             .flag("tls-cert-file", serving)
             .flag("tls-private-key-file", serving_key)
             .flag("client-ca-file", authority_path)
-            .flag("service-account-issuer", "https://kubernetes.default.svc.cluster.local")
+            .flag(
+                "service-account-issuer",
+                "https://kubernetes.default.svc.cluster.local",
+            )
             .flag("service-account-signing-key-file", account_key)
             .flag("service-account-key-file", account_public_key)
             .flag("service-cluster-ip-range", "10.0.0.0/24")
@@ -103,7 +112,13 @@ impl Kubernetes {
             url: format!("https://{}/readyz", port.address()),
         };
         let service = Service::start(launch, readiness).await?;
-        let cluster = Self { service, etcd, authority, port, dir };
+        let cluster = Self {
+            service,
+            etcd,
+            authority,
+            port,
+            dir,
+        };
         let admin = cluster.authority.client("admin", Some("system:masters"))?;
         cluster.write_kubeconfig("admin", &Credentials::Certificate(admin))?;
         Ok(cluster)
@@ -176,7 +191,9 @@ impl Kubernetes {
         });
         let kubectl = self.kubectl()?;
         kubectl.apply(&account.to_string()).await?;
-        let token = kubectl.succeed(&["create", "token", name, "--namespace", namespace]).await?;
+        let token = kubectl
+            .succeed(&["create", "token", name, "--namespace", namespace])
+            .await?;
         Ok(token.trim().to_owned())
     }
 
@@ -198,9 +215,15 @@ lifecycle!(Kubernetes);
 
 /// The keys that sign and verify ServiceAccount tokens: paths of the private and the public one.
 fn service_account_keys(dir: &Path) -> Result<(PathBuf, PathBuf), Error> {
-    let failed = |source| Error::Certificate { subject: "service accounts".to_owned(), source };
+    let failed = |source| Error::Certificate {
+        subject: "service accounts".to_owned(),
+        source,
+    };
     let key = KeyPair::generate().map_err(failed)?;
-    Ok((write(dir, "sa.key", &key.serialize_pem())?, write(dir, "sa.pub", &key.public_key_pem())?))
+    Ok((
+        write(dir, "sa.key", &key.serialize_pem())?,
+        write(dir, "sa.pub", &key.public_key_pem())?,
+    ))
 }
 
 fn write(dir: &Path, name: &str, text: &str) -> Result<PathBuf, Error> {

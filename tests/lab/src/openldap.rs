@@ -62,7 +62,11 @@ impl OpenLdap {
             // Any debug level keeps slapd in the foreground; this one says what it serves and refuses.
             .args(["-d", "stats"]);
         let readiness = Readiness::Accepts(port.address());
-        Ok(Self { service: Service::start(launch, readiness).await?, port, _dir: dir })
+        Ok(Self {
+            service: Service::start(launch, readiness).await?,
+            port,
+            _dir: dir,
+        })
     }
 
     /// `127.0.0.1:PORT`.
@@ -96,12 +100,20 @@ async fn load(dir: &Path, config: &Path) -> Result<(), Error> {
 }
 
 async fn succeed(name: &str, command: &mut Command) -> Result<(), Error> {
-    let output = command.kill_on_drop(true).output().await.map_err(Error::io(format!("starting {name}")))?;
+    let output = command
+        .kill_on_drop(true)
+        .output()
+        .await
+        .map_err(Error::io(format!("starting {name}")))?;
     if output.status.success() {
         return Ok(());
     }
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    Err(Error::Command { command: name.to_owned(), status: output.status, stderr })
+    Err(Error::Command {
+        command: name.to_owned(),
+        status: output.status,
+        stderr,
+    })
 }
 
 fn configuration(dir: &Path) -> String {

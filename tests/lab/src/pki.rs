@@ -6,7 +6,8 @@ use std::{
 };
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
 };
 
 use crate::error::Error;
@@ -33,13 +34,19 @@ impl Authority {
     /// # Errors
     /// [`Error::Certificate`], if no key can be generated.
     pub fn new(name: &str) -> Result<Self, Error> {
-        let failed = |source| Error::Certificate { subject: name.to_owned(), source };
+        let failed = |source| Error::Certificate {
+            subject: name.to_owned(),
+            source,
+        };
         let key = KeyPair::generate().map_err(failed)?;
         let mut params = named(name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let certificate = params.self_signed(&key).map_err(failed)?.pem();
-        Ok(Self { certificate, issuer: Issuer::new(params, key) })
+        Ok(Self {
+            certificate,
+            issuer: Issuer::new(params, key),
+        })
     }
 
     /// The authority's own certificate, PEM.
@@ -54,7 +61,10 @@ impl Authority {
     /// [`Error::Certificate`], if a name is not one.
     pub fn server(&self, names: &[&str]) -> Result<Certified, Error> {
         let subject = names.first().copied().unwrap_or("server");
-        let failed = |source| Error::Certificate { subject: subject.to_owned(), source };
+        let failed = |source| Error::Certificate {
+            subject: subject.to_owned(),
+            source,
+        };
         let alternative_names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(alternative_names).map_err(failed)?;
         params.distinguished_name = named(subject).distinguished_name;
@@ -77,12 +87,18 @@ impl Authority {
     }
 
     fn issue(&self, subject: &str, mut params: CertificateParams) -> Result<Certified, Error> {
-        let failed = |source| Error::Certificate { subject: subject.to_owned(), source };
+        let failed = |source| Error::Certificate {
+            subject: subject.to_owned(),
+            source,
+        };
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate().map_err(failed)?;
         let certificate = params.signed_by(&key, &self.issuer).map_err(failed)?.pem();
-        Ok(Certified { certificate, key: key.serialize_pem() })
+        Ok(Certified {
+            certificate,
+            key: key.serialize_pem(),
+        })
     }
 }
 

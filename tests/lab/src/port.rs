@@ -38,10 +38,16 @@ impl Port {
             let path = reservations.join(number.to_string());
             let reservation = File::create(&path).map_err(Error::io(path.display().to_string()))?;
             if reservation.try_lock().is_ok() && TcpListener::bind((Ipv4Addr::LOCALHOST, number)).is_ok() {
-                return Ok(Self { number, _reservation: reservation });
+                return Ok(Self {
+                    number,
+                    _reservation: reservation,
+                });
             }
         }
-        Err(Error::NoPort { first: FIRST, last: LAST })
+        Err(Error::NoPort {
+            first: FIRST,
+            last: LAST,
+        })
     }
 
     /// The port's number.

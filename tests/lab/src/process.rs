@@ -47,7 +47,14 @@ pub struct Process {
 
 impl Launch {
     pub(crate) fn new(name: &'static str, program: PathBuf, dir: &Path) -> Self {
-        Self { name, program, args: Vec::new(), envs: Vec::new(), dir: dir.to_owned(), kept: None }
+        Self {
+            name,
+            program,
+            args: Vec::new(),
+            envs: Vec::new(),
+            dir: dir.to_owned(),
+            kept: None,
+        }
     }
 
     pub(crate) fn arg(mut self, arg: impl Into<OsString>) -> Self {
@@ -76,8 +83,13 @@ impl Launch {
             }
             None => Command::new(&self.program),
         };
-        command.args(&self.args).envs(self.envs.iter().map(|(key, value)| (key, value)));
-        command.current_dir(&self.dir).stdin(Stdio::null()).process_group(0);
+        command
+            .args(&self.args)
+            .envs(self.envs.iter().map(|(key, value)| (key, value)));
+        command
+            .current_dir(&self.dir)
+            .stdin(Stdio::null())
+            .process_group(0);
         command
     }
 
@@ -88,7 +100,11 @@ impl Launch {
 
 impl Process {
     pub(crate) fn spawn(launch: Launch) -> Result<Self, Error> {
-        let mut process = Self { launch, child: None, stdout_start: 0 };
+        let mut process = Self {
+            launch,
+            child: None,
+            stdout_start: 0,
+        };
         process.respawn()?;
         Ok(process)
     }
@@ -108,7 +124,11 @@ impl Process {
 
     fn open_log(&self, stream: &str) -> Result<File, Error> {
         let path = self.launch.log(stream);
-        File::options().create(true).append(true).open(&path).map_err(Error::io(path.display().to_string()))
+        File::options()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .map_err(Error::io(path.display().to_string()))
     }
 
     /// The component's name, as errors print it.
@@ -140,12 +160,18 @@ impl Process {
     pub fn log_tail(&self) -> String {
         let (stdout, stderr) = (self.stdout(), self.stderr());
         let lines: Vec<&str> = [&stdout, &stderr].into_iter().flat_map(|log| tail(log)).collect();
-        if lines.is_empty() { "(empty)".to_owned() } else { lines.join("\n") }
+        if lines.is_empty() {
+            "(empty)".to_owned()
+        } else {
+            lines.join("\n")
+        }
     }
 
     /// How the program ended, if it has.
     pub fn ended(&mut self) -> Option<ExitStatus> {
-        self.child.as_mut().and_then(|child| child.try_wait().ok().flatten())
+        self.child
+            .as_mut()
+            .and_then(|child| child.try_wait().ok().flatten())
     }
 
     /// Waits for the program to end by itself.
@@ -162,11 +188,17 @@ impl Process {
             }
             if Instant::now() >= deadline {
                 let what = format!("{name} ends");
-                return Err(Error::Never { what, seconds: within.as_secs(), last: "it runs".to_owned() });
+                return Err(Error::Never {
+                    what,
+                    seconds: within.as_secs(),
+                    last: "it runs".to_owned(),
+                });
             }
             tokio::time::sleep(INTERVAL).await;
         }
-        Err(Error::NotRunning { name: name.to_owned() })
+        Err(Error::NotRunning {
+            name: name.to_owned(),
+        })
     }
 
     /// Sends a signal to the program alone, not to its children.
@@ -179,7 +211,13 @@ impl Process {
             Some(child) if runs => rustix::process::kill_process(Pid::from_child(child), signal).is_ok(),
             _ => false,
         };
-        if sent { Ok(()) } else { Err(Error::NotRunning { name: self.name().to_owned() }) }
+        if sent {
+            Ok(())
+        } else {
+            Err(Error::NotRunning {
+                name: self.name().to_owned(),
+            })
+        }
     }
 
     /// Asks the program to end (SIGTERM) and waits; kills it if it has not within `grace`.
@@ -195,7 +233,9 @@ impl Process {
 
     /// Kills the program and its children (SIGKILL) and waits for its end; nothing if it is gone.
     pub fn kill(&mut self) {
-        let Some(mut child) = self.child.take() else { return };
+        let Some(mut child) = self.child.take() else {
+            return;
+        };
         // Both fail only if the program has ended already.
         let _ = rustix::process::kill_process_group(Pid::from_child(&child), Signal::KILL);
         let _ = child.wait();
@@ -211,12 +251,23 @@ impl Process {
         loop {
             if let Some(status) = self.ended() {
                 self.child = None;
-                return Err(Error::Ended { name: self.name().to_owned(), status, log: self.log_tail() });
+                return Err(Error::Ended {
+                    name: self.name().to_owned(),
+                    status,
+                    log: self.log_tail(),
+                });
             }
-            let Err(last) = check(self).await else { return Ok(()) };
+            let Err(last) = check(self).await else {
+                return Ok(());
+            };
             if Instant::now() >= deadline {
                 let (name, log) = (self.name().to_owned(), self.log_tail());
-                return Err(Error::NotReady { name, seconds: within.as_secs(), last, log });
+                return Err(Error::NotReady {
+                    name,
+                    seconds: within.as_secs(),
+                    last,
+                    log,
+                });
             }
             tokio::time::sleep(INTERVAL).await;
         }
@@ -232,8 +283,12 @@ impl Drop for Process {
 /// `setpriv`, if it can tie a program's life to ours without unsafe code between fork and exec.
 static SETPRIV: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
     let setpriv = PathBuf::from("/usr/bin/setpriv");
-    let tried = Command::new(&setpriv).args(["--pdeathsig", "KILL", "--", "true"]).output();
-    tried.is_ok_and(|output| output.status.success()).then_some(setpriv)
+    let tried = Command::new(&setpriv)
+        .args(["--pdeathsig", "KILL", "--", "true"])
+        .output();
+    tried
+        .is_ok_and(|output| output.status.success())
+        .then_some(setpriv)
 });
 
 /// The kernel's parent-death signal comes when the parent *thread* ends (prctl(2), PR_SET_PDEATHSIG),
@@ -281,22 +336,40 @@ mod tests {
     async fn a_program_that_ends_before_it_is_ready_is_an_error_with_its_log() {
         let dir = tempfile::tempdir().unwrap();
         let mut process = shell(dir.path(), "echo 'no such flag' >&2; exit 3");
-        let error = process.ready(Duration::from_secs(10), async |_| Err("not yet".to_owned())).await.unwrap_err();
-        assert!(matches!(&error, Error::Ended { log, status, .. } if log == "no such flag" && status.code() == Some(3)));
+        let error = process
+            .ready(Duration::from_secs(10), async |_| Err("not yet".to_owned()))
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(&error, Error::Ended { log, status, .. } if log == "no such flag" && status.code() == Some(3))
+        );
     }
 
     #[tokio::test]
     async fn a_killed_program_takes_its_children_along() {
         let dir = tempfile::tempdir().unwrap();
         let mut process = shell(dir.path(), "sleep 600 & echo $!; wait");
-        process.ready(Duration::from_secs(10), async |p| p.stdout().lines().next().map(drop).ok_or_else(String::new)).await.unwrap();
+        process
+            .ready(Duration::from_secs(10), async |p| {
+                p.stdout().lines().next().map(drop).ok_or_else(String::new)
+            })
+            .await
+            .unwrap();
         let child = PathBuf::from("/proc").join(process.stdout().trim());
         assert!(child.exists());
         drop(process);
-        crate::eventually("the child is gone or a zombie", Duration::from_secs(10), async || {
-            let state = fs::read_to_string(child.join("stat")).unwrap_or_default();
-            if state.is_empty() || state.contains(") Z ") { Ok(()) } else { Err(state) }
-        })
+        crate::eventually(
+            "the child is gone or a zombie",
+            Duration::from_secs(10),
+            async || {
+                let state = fs::read_to_string(child.join("stat")).unwrap_or_default();
+                if state.is_empty() || state.contains(") Z ") {
+                    Ok(())
+                } else {
+                    Err(state)
+                }
+            },
+        )
         .await
         .unwrap();
     }
@@ -305,7 +378,13 @@ mod tests {
     async fn a_restarted_program_shows_only_its_own_output() {
         let dir = tempfile::tempdir().unwrap();
         let mut process = shell(dir.path(), "echo $$; exec sleep 600");
-        let printed = async |p: &Process| if p.stdout().ends_with('\n') { Ok(()) } else { Err(p.stdout()) };
+        let printed = async |p: &Process| {
+            if p.stdout().ends_with('\n') {
+                Ok(())
+            } else {
+                Err(p.stdout())
+            }
+        };
         process.ready(Duration::from_secs(10), printed).await.unwrap();
         let first = process.stdout();
         process.respawn().unwrap();
@@ -320,6 +399,9 @@ mod tests {
         let mut process = shell(dir.path(), "exec sleep 600");
         let status = process.stop(Duration::from_secs(10)).await.unwrap();
         assert_eq!(status.signal(), Some(15));
-        assert!(matches!(process.signal(Signal::HUP), Err(Error::NotRunning { .. })));
+        assert!(matches!(
+            process.signal(Signal::HUP),
+            Err(Error::NotRunning { .. })
+        ));
     }
 }

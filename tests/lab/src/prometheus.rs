@@ -65,7 +65,11 @@ impl Prometheus {
             .arg("--web.enable-lifecycle")
             .args(options.args);
         let readiness = Readiness::http(format!("http://{}/-/ready", port.address()));
-        Ok(Self { service: Service::start(launch, readiness).await?, port, dir })
+        Ok(Self {
+            service: Service::start(launch, readiness).await?,
+            port,
+            dir,
+        })
     }
 
     /// `http://127.0.0.1:PORT`.
@@ -81,7 +85,9 @@ impl Prometheus {
     pub async fn reconfigure(&self, config: &str) -> Result<(), Error> {
         let config_file = self.dir.path().join("prometheus.yml");
         fs::write(&config_file, config).map_err(Error::io(config_file.display().to_string()))?;
-        http::text(http::client().post(format!("{}/-/reload", self.url()))).await.map(drop)
+        http::text(http::client().post(format!("{}/-/reload", self.url())))
+            .await
+            .map(drop)
     }
 
     /// The `data` of an instant query, at the present or at a time in seconds since 1970.

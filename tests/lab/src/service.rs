@@ -37,7 +37,10 @@ pub(crate) enum Readiness {
 impl Service {
     /// Starts the program and waits until it serves.
     pub(crate) async fn start(launch: Launch, readiness: Readiness) -> Result<Self, Error> {
-        let mut service = Self { process: Process::spawn(launch)?, readiness };
+        let mut service = Self {
+            process: Process::spawn(launch)?,
+            readiness,
+        };
         service.ready().await?;
         Ok(service)
     }
@@ -54,22 +57,37 @@ impl Service {
 
     async fn ready(&mut self) -> Result<(), Error> {
         let readiness = &self.readiness;
-        self.process.ready(READY_WITHIN, async |process: &Process| readiness.look(process).await).await
+        self.process
+            .ready(READY_WITHIN, async |process: &Process| {
+                readiness.look(process).await
+            })
+            .await
     }
 }
 
 impl Readiness {
     /// The start of a server whose health is a plain HTTP URL.
     pub(crate) fn http(url: String) -> Self {
-        Self::Http { client: crate::http::client(), url }
+        Self::Http {
+            client: crate::http::client(),
+            url,
+        }
     }
 
     async fn look(&self, process: &Process) -> Result<(), String> {
         match self {
             Self::Http { client, url } => {
-                let answer = client.get(url).send().await.map_err(|error| format!("{error:?}"))?;
+                let answer = client
+                    .get(url)
+                    .send()
+                    .await
+                    .map_err(|error| format!("{error:?}"))?;
                 let status = answer.status();
-                if status.is_success() { Ok(()) } else { Err(format!("{url} answers {status}")) }
+                if status.is_success() {
+                    Ok(())
+                } else {
+                    Err(format!("{url} answers {status}"))
+                }
             }
             Self::Accepts(address) => {
                 let connected = TcpStream::connect(address).await;
@@ -77,7 +95,11 @@ impl Readiness {
             }
             Self::Prints(prefix) => {
                 let printed = process.stdout().lines().any(|line| line.starts_with(prefix));
-                if printed { Ok(()) } else { Err(format!("no line {prefix:?} on standard output")) }
+                if printed {
+                    Ok(())
+                } else {
+                    Err(format!("no line {prefix:?} on standard output"))
+                }
             }
         }
     }

@@ -27,7 +27,11 @@ pub(super) fn render(
         }
     };
     let password_connector = if options.ldap.is_some() { "ldap" } else { "local" };
-    let connectors: Vec<Value> = options.ldap.map(|ldap| ldap_connector(ldap, options.group_names)).into_iter().collect();
+    let connectors: Vec<Value> = options
+        .ldap
+        .map(|ldap| ldap_connector(ldap, options.group_names))
+        .into_iter()
+        .collect();
     let config = json!({
         "issuer": issuer,
         "storage": {"type": "memory"},

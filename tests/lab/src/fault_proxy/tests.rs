@@ -42,10 +42,12 @@ async fn it_forwards_both_directions_and_their_ends() {
 async fn a_refused_connection_works_again_after_passing() {
     let proxy = FaultProxy::start(echo().await).await.unwrap();
     proxy.refuse();
-    crate::eventually("the proxy refuses", SOON, async || match TcpStream::connect(proxy.address()).await {
-        Ok(_) => Err("it accepts".to_owned()),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
-        Err(error) => Err(error.to_string()),
+    crate::eventually("the proxy refuses", SOON, async || {
+        match TcpStream::connect(proxy.address()).await {
+            Ok(_) => Err("it accepts".to_owned()),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
+            Err(error) => Err(error.to_string()),
+        }
     })
     .await
     .unwrap();
@@ -65,9 +67,16 @@ async fn a_hanging_connection_goes_on_where_it_stopped() {
     proxy.hang();
     stream.write_all(b"second").await.unwrap();
     let mut answer = [0; 6];
-    assert!(timeout(Duration::from_millis(200), stream.read_exact(&mut answer)).await.is_err());
+    assert!(
+        timeout(Duration::from_millis(200), stream.read_exact(&mut answer))
+            .await
+            .is_err()
+    );
     proxy.pass();
-    timeout(SOON, stream.read_exact(&mut answer)).await.unwrap().unwrap();
+    timeout(SOON, stream.read_exact(&mut answer))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(&answer, b"second");
 }
 
@@ -77,7 +86,10 @@ async fn a_cut_resets_open_connections_and_spares_later_ones() {
     let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
     say(&mut stream, b"hello").await.unwrap();
     proxy.cut();
-    let error = timeout(SOON, stream.read(&mut [0; 8])).await.unwrap().unwrap_err();
+    let error = timeout(SOON, stream.read(&mut [0; 8]))
+        .await
+        .unwrap()
+        .unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     let mut later = TcpStream::connect(proxy.address()).await.unwrap();
     assert_eq!(say(&mut later, b"again").await.unwrap(), b"again");

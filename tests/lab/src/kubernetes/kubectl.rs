@@ -64,7 +64,12 @@ impl Kubectl {
     fn new(kubeconfig: PathBuf, identity: Vec<OsString>) -> Result<Self, Error> {
         let home = tempfile::tempdir().map_err(Error::io("a home directory for kubectl"))?;
         let program = Component::Kubernetes.find("kubectl")?;
-        Ok(Self { program, identity, kubeconfig, home: Arc::new(home) })
+        Ok(Self {
+            program,
+            identity,
+            kubeconfig,
+            home: Arc::new(home),
+        })
     }
 
     /// Runs a command to its end, which may be a failure.
@@ -99,7 +104,11 @@ impl Kubectl {
             Ok(output) => output.map_err(Error::io(command()))?,
             Err(_) => {
                 let (what, last) = (format!("`{}` ends", command()), "it runs".to_owned());
-                return Err(Error::Never { what, seconds: PATIENCE.as_secs(), last });
+                return Err(Error::Never {
+                    what,
+                    seconds: PATIENCE.as_secs(),
+                    last,
+                });
             }
         };
         Ok(KubectlOutput {
@@ -162,5 +171,9 @@ fn succeeded(args: &[&str], output: KubectlOutput) -> Result<String, Error> {
     if output.status.success() {
         return Ok(output.stdout);
     }
-    Err(Error::Command { command: describe(args), status: output.status, stderr: output.stderr })
+    Err(Error::Command {
+        command: describe(args),
+        status: output.status,
+        stderr: output.stderr,
+    })
 }
