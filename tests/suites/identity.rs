@@ -1,1 +1,22 @@
-//! identity
+//! Who is let in: users of dex and OpenLDAP with a browser and with tokens, and machines.
+
+#[path = "identity/world.rs"]
+mod world;
+
+#[path = "identity/issuer.rs"]
+mod issuer;
+
+#[path = "identity/keys.rs"]
+mod keys;
+
+#[path = "identity/login.rs"]
+mod login;
+
+#[path = "identity/machines.rs"]
+mod machines;
+
+#[path = "identity/rules.rs"]
+mod rules;
+
+#[path = "identity/tokens.rs"]
+mod tokens;

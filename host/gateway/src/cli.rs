@@ -108,7 +108,7 @@ pub(crate) struct DevArgs {
     #[arg(long, default_value = "plugins/dist")]
     pub(crate) plugins: PathBuf,
     /// The gateway's port on localhost. The issuer takes the next one.
-    #[arg(long, default_value_t = 8443)]
+    #[arg(long, global = true, env = "WITGATE_DEV_PORT", default_value_t = 8443)]
     pub(crate) port: u16,
 }
 

@@ -232,6 +232,7 @@ fn environment(layout: &Layout, port: u16) -> anyhow::Result<String> {
     let binaries = binary.parent().unwrap_or(Path::new("/")).display();
     Ok(format!(
         "export PATH='{binaries}':\"$PATH\"\n\
+         export WITGATE_DEV_PORT='{port}'\n\
          export WITGATE_SERVER='https://localhost:{port}'\n\
          export WITGATE_CA_FILE='{}'\n\
          export WITGATE_TOKEN_FILE='{}'\n",
@@ -258,9 +259,10 @@ In another terminal, in this directory:
     match kubeconfig {
         Some(file) => println!(
             r#"  kubectl --kubeconfig {directory}/kubeconfig get namespaces    # Forbidden, with alice's name
-  kubectl --kubeconfig {file} create clusterrolebinding witgate-dev --clusterrole=view --group=platform
-  kubectl --kubeconfig {directory}/kubeconfig get namespaces    # and now not
-  kubectl --kubeconfig {directory}/kubeconfig --token "$(witgate dev token bob)" get namespaces
+  kubectl --kubeconfig {file} create clusterrole witgate-dev --verb=get,list --resource=namespaces
+  kubectl --kubeconfig {file} create clusterrolebinding witgate-dev --clusterrole=witgate-dev --group=platform
+  kubectl --kubeconfig {directory}/kubeconfig get namespaces    # and now not: alice is in platform
+  kubectl --kubeconfig {directory}/kubeconfig --token "$(witgate dev token bob)" get namespaces    # Forbidden: bob is not
 "#,
             file = file.display()
         ),

@@ -30,7 +30,7 @@ pub(crate) const MAX_TABLES: u32 = 8;
 
 /// Handles that a guest holds at the same time, and resources that the gateway keeps for it:
 /// streams, requests, timers. A program that needs more is leaking.
-const MAX_HANDLES: usize = 4_096;
+const MAX_HANDLES: usize = 16_384;
 
 /// Random bytes that are made at once for a guest.
 const MAX_RANDOM: u64 = 64 << 10;

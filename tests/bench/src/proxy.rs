@@ -136,7 +136,11 @@ fn certificates(directory: &Path) -> anyhow::Result<()> {
     authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let authority_certificate = authority.self_signed(&authority_key)?;
     let key = rcgen::KeyPair::generate()?;
-    let server = rcgen::CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])?;
+    let mut server = rcgen::CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()])?;
+    // By default it would have the authority's name, and count as signed by itself.
+    server
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, "localhost");
     let certificate = server.signed_by(&key, &rcgen::Issuer::new(authority, authority_key))?;
     std::fs::write(directory.join("ca.pem"), authority_certificate.pem())?;
     std::fs::write(directory.join("certificate.pem"), certificate.pem())?;

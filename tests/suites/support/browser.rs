@@ -4,7 +4,7 @@ use std::path::Path;
 
 use reqwest::{
     Client, Method, Response, StatusCode,
-    header::{LOCATION, ORIGIN},
+    header::{LOCATION, ORIGIN, SET_COOKIE},
     redirect::Policy,
 };
 use url::Url;
@@ -24,6 +24,8 @@ pub struct Page {
     pub status: StatusCode,
     /// Every place that was redirected to on the way.
     pub hops: Vec<Url>,
+    /// Every cookie that was set on the way, with its attributes.
+    pub cookies: Vec<String>,
     /// Its text.
     pub text: String,
 }
@@ -31,10 +33,17 @@ pub struct Page {
 impl Browser {
     /// A fresh browser that trusts the authorities of a PEM file.
     pub fn new(authorities: &Path) -> Self {
+        // Fails only if it was installed before.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let pem = std::fs::read(authorities).unwrap();
         let authorities = reqwest::Certificate::from_pem_bundle(&pem).unwrap();
-        let client = Client::builder().cookie_store(true).redirect(Policy::none()).tls_certs_only(authorities);
-        Self { http: client.build().unwrap() }
+        let client = Client::builder()
+            .cookie_store(true)
+            .redirect(Policy::none())
+            .tls_certs_only(authorities);
+        Self {
+            http: client.build().unwrap(),
+        }
     }
 
     /// Goes to a page, through redirections.
@@ -51,22 +60,41 @@ impl Browser {
     pub async fn submit(&self, page: &Page, fields: &[(&str, &str)]) -> Page {
         let action = page.form_action().expect("the page has a form");
         let mut form = page.hidden_fields();
-        form.extend(fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        form.extend(
+            fields
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+        );
         self.follow(action, Method::POST, Some(form)).await
     }
 
-    async fn follow(&self, mut url: Url, mut method: Method, mut form: Option<Vec<(String, String)>>) -> Page {
-        let mut hops = Vec::new();
+    async fn follow(
+        &self,
+        mut url: Url,
+        mut method: Method,
+        mut form: Option<Vec<(String, String)>>,
+    ) -> Page {
+        let (mut hops, mut cookies) = (Vec::new(), Vec::new());
         loop {
             assert!(hops.len() < 20, "redirected in circles: {hops:?}");
             let mut request = self.http.request(method.clone(), url.clone());
             if let Some(form) = &form {
-                request = request.header(ORIGIN, url.origin().ascii_serialization()).form(form);
+                request = request
+                    .header(ORIGIN, url.origin().ascii_serialization())
+                    .form(form);
             }
             let response = request.send().await.unwrap();
             let status = response.status();
+            let set = response.headers().get_all(SET_COOKIE);
+            cookies.extend(set.iter().map(|cookie| cookie.to_str().unwrap().to_owned()));
             let Some(location) = response.headers().get(LOCATION) else {
-                return Page { url, status, hops, text: response.text().await.unwrap() };
+                return Page {
+                    url,
+                    status,
+                    hops,
+                    cookies,
+                    text: response.text().await.unwrap(),
+                };
             };
             url = url.join(location.to_str().unwrap()).unwrap();
             hops.push(url.clone());
@@ -76,6 +104,26 @@ impl Browser {
 }
 
 impl Page {
+    /// The first link whose address has this in it.
+    pub fn link(&self, part: &str) -> Option<Url> {
+        let links = self
+            .text
+            .split("<a ")
+            .skip(1)
+            .filter_map(|link| link.split('>').next());
+        let mut addresses = links.filter_map(|link| attribute(link, "href"));
+        self.url
+            .join(&addresses.find(|address| address.contains(part))?)
+            .ok()
+    }
+
+    /// A cookie that was set on the way, with its attributes.
+    pub fn cookie(&self, name: &str) -> Option<&str> {
+        let mut cookies = self.cookies.iter();
+        let found = cookies.find(|cookie| cookie.split('=').next() == Some(name));
+        found.map(String::as_str)
+    }
+
     /// Where the first form goes to.
     fn form_action(&self) -> Option<Url> {
         let form = self.text.split("<form").nth(1)?.split('>').next()?;
@@ -86,15 +134,33 @@ impl Page {
     }
 
     fn hidden_fields(&self) -> Vec<(String, String)> {
-        let form = self.text.split("<form").nth(1).unwrap_or_default().split("</form").next().unwrap_or_default();
-        let inputs = form.split("<input").skip(1).filter_map(|input| input.split('>').next());
+        let form = self
+            .text
+            .split("<form")
+            .nth(1)
+            .unwrap_or_default()
+            .split("</form")
+            .next()
+            .unwrap_or_default();
+        let inputs = form
+            .split("<input")
+            .skip(1)
+            .filter_map(|input| input.split('>').next());
         let hidden = inputs.filter(|input| input.contains("hidden"));
-        hidden.filter_map(|input| Some((attribute(input, "name")?, attribute(input, "value")?))).collect()
+        hidden
+            .filter_map(|input| Some((attribute(input, "name")?, attribute(input, "value")?)))
+            .collect()
     }
 }
 
 /// An attribute's value, with the few references that our pages and dex's have.
 fn attribute(tag: &str, name: &str) -> Option<String> {
     let value = tag.split(&format!("{name}=\"")).nth(1)?.split('"').next()?;
-    Some(value.replace("&amp;", "&").replace("&#43;", "+").replace("&#39;", "'").replace("&quot;", "\""))
+    Some(
+        value
+            .replace("&amp;", "&")
+            .replace("&#43;", "+")
+            .replace("&#39;", "'")
+            .replace("&quot;", "\""),
+    )
 }

@@ -11,16 +11,33 @@ pub type Series = (Vec<(String, String)>, Vec<(i64, u64)>);
 
 /// Labels from pairs, in the order given.
 pub fn labels(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
 }
 
 /// The body of a remote write.
 pub fn write_body(series: &[Series]) -> Vec<u8> {
     let timeseries = series.iter().map(|(labels, samples)| TimeSeries {
-        labels: labels.iter().map(|(name, value)| Label { name: name.clone(), value: value.clone() }).collect(),
-        samples: samples.iter().map(|&(timestamp, value)| Sample { value, timestamp }).collect(),
+        labels: labels
+            .iter()
+            .map(|(name, value)| Label {
+                name: name.clone(),
+                value: value.clone(),
+            })
+            .collect(),
+        samples: samples
+            .iter()
+            .map(|&(timestamp, value)| Sample { value, timestamp })
+            .collect(),
     });
-    compress(&WriteRequest { timeseries: timeseries.collect() }.encode_to_vec())
+    compress(
+        &WriteRequest {
+            timeseries: timeseries.collect(),
+        }
+        .encode_to_vec(),
+    )
 }
 
 /// The body of a remote read of one query.
@@ -36,17 +53,37 @@ pub fn read_body(matchers: &[(&str, MatchType, &str)], start: i64, end: i64) -> 
         matchers: matchers.collect(),
     };
     let accepted_response_types = vec![ResponseType::Samples.into()];
-    compress(&ReadRequest { queries: vec![query], accepted_response_types }.encode_to_vec())
+    compress(
+        &ReadRequest {
+            queries: vec![query],
+            accepted_response_types,
+        }
+        .encode_to_vec(),
+    )
 }
 
 /// The series of the first result of a remote read's answer.
 pub fn read_answer(body: &[u8]) -> Vec<Series> {
-    let body = snap::raw::Decoder::new().decompress_vec(body).expect("the answer is snappy");
+    let body = snap::raw::Decoder::new()
+        .decompress_vec(body)
+        .expect("the answer is snappy");
     let answer = ReadResponse::decode(body.as_slice()).expect("the answer is a ReadResponse");
-    let result = answer.results.into_iter().next().expect("the answer has a result");
+    let result = answer
+        .results
+        .into_iter()
+        .next()
+        .expect("the answer has a result");
     let series = result.timeseries.into_iter().map(|series| {
-        let labels = series.labels.into_iter().map(|label| (label.name, label.value)).collect();
-        let samples = series.samples.into_iter().map(|sample| (sample.timestamp, sample.value)).collect();
+        let labels = series
+            .labels
+            .into_iter()
+            .map(|label| (label.name, label.value))
+            .collect();
+        let samples = series
+            .samples
+            .into_iter()
+            .map(|sample| (sample.timestamp, sample.value))
+            .collect();
         (labels, samples)
     });
     series.collect()
@@ -54,5 +91,7 @@ pub fn read_answer(body: &[u8]) -> Vec<Series> {
 
 /// A snappy block.
 pub fn compress(bytes: &[u8]) -> Vec<u8> {
-    snap::raw::Encoder::new().compress_vec(bytes).expect("a body can be compressed")
+    snap::raw::Encoder::new()
+        .compress_vec(bytes)
+        .expect("a body can be compressed")
 }

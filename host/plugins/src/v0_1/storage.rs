@@ -49,8 +49,9 @@ impl Contract for Store {
     type Exports = bindings::Storage;
 
     /// Many: an instance is warm, with its memory grown to what a batch needs. Not endless,
-    /// because whatever a plugin leaks is freed only with its instance.
-    const USES: u32 = 10_000;
+    /// because whatever leaks is freed only with its instance: what a plugin forgets, and the
+    /// options of each of its HTTP requests, which wasmtime-wasi-http keeps in its table.
+    const USES: u32 = 1_000;
 
     fn link(component: InstancePre<Guest>) -> wasmtime::Result<Self::Linked> {
         bindings::StoragePre::new(component)

@@ -2,16 +2,11 @@
 
 use wasip2::http::outgoing_handler;
 use wasip2::http::types::{
-    ErrorCode, Fields, FutureIncomingResponse, IncomingBody, OutgoingBody, OutgoingRequest, RequestOptions,
-    Scheme,
+    ErrorCode, Fields, FutureIncomingResponse, IncomingBody, OutgoingBody, OutgoingRequest, Scheme,
 };
 use wasip2::io::streams::{InputStream, StreamError};
 
 use super::{Body, Client, Error, Granted, Method, Pieces, Request, Response, origin};
-
-/// How long a backend may take to accept a connection, in nanoseconds. Everything after that is
-/// under the limit that the gateway sets for the whole call.
-const CONNECT_TIMEOUT: u64 = 5_000_000_000;
 
 /// How much of a body is asked for at once: as much as the gateway hands over in one piece.
 const PIECE: u64 = 64 << 10;
@@ -30,11 +25,8 @@ impl Client for Granted {
         let body = outgoing
             .body()
             .map_err(|()| Error::Invalid("it has two bodies".into()))?;
-        let options = RequestOptions::new();
-        // A gateway that has no such option applies its own timeout.
-        let _ = options.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        let answer =
-            outgoing_handler::handle(outgoing, Some(options)).map_err(|code| failure(code, &origin))?;
+        // Without options: the gateway has its own time limits for a connection and for the call.
+        let answer = outgoing_handler::handle(outgoing, None).map_err(|code| failure(code, &origin))?;
         // A server may answer before it has the whole body, and then stops reading it (413).
         let sent = send_body(body, request.body, &origin);
         let response = match wait(&answer, &origin) {

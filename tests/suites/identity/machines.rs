@@ -1,0 +1,155 @@
+//! Machines with a token or a password: each has what its tenant grants it, and nothing else.
+
+use std::time::SystemTime;
+
+use reqwest::{RequestBuilder, Response, StatusCode};
+use witgate_lab::Port;
+use witgate_prometheus::proto::MatchType;
+use witgate_tests::remote::{labels, read_answer, read_body, write_body};
+
+use crate::world::{Setup, World, hash};
+
+const PASSWORD: &str = "the-scraper-password";
+
+/// A gateway that knows two machines, and the second one's token.
+async fn machines() -> (World, String) {
+    let password = hash("password", PASSWORD).await;
+    let printed = hash("token", "").await;
+    let part = |name: &str| {
+        let mut lines = printed.lines();
+        let line = lines.find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim().to_owned()
+    };
+    let (token, digest) = (part("token:"), part("sha256:"));
+    let setup = Setup {
+        basic: vec![format!(
+            "{{username: scraper, passwordHash: '{password}', groups: [writers]}}"
+        )],
+        tokens: vec![format!(
+            "{{name: dashboard, sha256: {digest}, groups: [readers]}}"
+        )],
+        tenants: vec![
+            "{name: metrics, storage: samples, write: {groups: [writers]}, read: {groups: [readers]}}"
+                .to_owned(),
+        ],
+        ..Setup::default()
+    };
+    (World::start(Port::free().unwrap(), &setup).await, token)
+}
+
+/// Now, in milliseconds.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    i64::try_from(since.as_millis()).unwrap()
+}
+
+fn write(world: &World, time: i64) -> RequestBuilder {
+    let series = (labels(&[("__name__", "up")]), vec![(time, 1_f64.to_bits())]);
+    remote(world.post("/api/v1/write"), write_body(&[series]))
+}
+
+fn read(world: &World, time: i64) -> RequestBuilder {
+    let matchers = [("__name__", MatchType::Eq, "up")];
+    remote(
+        world.post("/api/v1/read"),
+        read_body(&matchers, time - 1000, time + 1000),
+    )
+}
+
+fn remote(request: RequestBuilder, body: Vec<u8>) -> RequestBuilder {
+    let request = request
+        .header("content-encoding", "snappy")
+        .header("content-type", "application/x-protobuf");
+    request
+        .header("x-prometheus-remote-write-version", "0.1.0")
+        .body(body)
+}
+
+async fn send(request: RequestBuilder) -> Response {
+    request.send().await.unwrap()
+}
+
+#[tokio::test]
+async fn each_machine_has_what_it_is_granted_and_no_more() {
+    let (world, token) = machines().await;
+    let time = now();
+    let written = send(write(&world, time).basic_auth("scraper", Some(PASSWORD))).await;
+    assert!(written.status().is_success(), "{}", written.text().await.unwrap());
+    let found = send(read(&world, time).bearer_auth(&token)).await;
+    assert_eq!(found.status(), StatusCode::OK);
+    let series = read_answer(&found.bytes().await.unwrap());
+    assert_eq!(
+        series,
+        [(labels(&[("__name__", "up")]), vec![(time, 1_f64.to_bits())])]
+    );
+
+    let refused = send(read(&world, time).basic_auth("scraper", Some(PASSWORD))).await;
+    assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+    let refused = send(write(&world, time).bearer_auth(&token)).await;
+    assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn a_wrong_password_or_token_is_answered_with_a_challenge() {
+    let (world, token) = machines().await;
+    let time = now();
+    let wrong = [
+        write(&world, time).basic_auth("scraper", Some("the-wrong-password")),
+        write(&world, time).basic_auth("nobody", Some(PASSWORD)),
+        write(&world, time).basic_auth("scraper", None::<&str>),
+        write(&world, time).bearer_auth(format!("{token}x")),
+        write(&world, time),
+    ];
+    let mut reasons = Vec::new();
+    for request in wrong {
+        let refused = send(request).await;
+        assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+        assert_eq!(
+            refused.headers()["www-authenticate"],
+            r#"Basic realm="witgate", Bearer"#
+        );
+        reasons.push(refused.text().await.unwrap());
+    }
+    assert_eq!(reasons[0], "the user name or the password is wrong\n");
+    assert_eq!(reasons[0], reasons[1], "nobody learns which names there are");
+
+    let written = send(write(&world, time).basic_auth("scraper", Some(PASSWORD))).await;
+    assert!(written.status().is_success());
+}
+
+#[tokio::test]
+async fn what_the_gateway_writes_down_names_machines_but_not_their_secrets() {
+    let (world, token) = machines().await;
+    let time = now();
+    for request in [
+        write(&world, time).basic_auth("scraper", Some(PASSWORD)),
+        write(&world, time).basic_auth("scraper", Some("the-wrong-password")),
+        read(&world, time).bearer_auth(&token),
+        read(&world, time).bearer_auth(format!("{token}x")),
+    ] {
+        send(request).await;
+    }
+    let encoded = |password: &str| {
+        use base64::{Engine, engine::general_purpose::STANDARD};
+        STANDARD.encode(format!("scraper:{password}"))
+    };
+    let written = witgate_lab::eventually("the audit has all four", crate::world::SOON, async || {
+        let written = world.written();
+        match written.contains("scraper") && written.contains("dashboard") {
+            true => Ok(written),
+            false => Err(written),
+        }
+    })
+    .await
+    .unwrap();
+    let secrets = [
+        PASSWORD.to_owned(),
+        "the-wrong-password".to_owned(),
+        token,
+        encoded(PASSWORD),
+        encoded("the-wrong-password"),
+    ];
+    for secret in secrets {
+        assert!(!written.contains(&secret), "{secret} is in: {written}");
+    }
+}
