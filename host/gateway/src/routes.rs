@@ -11,7 +11,7 @@ use axum::{
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header, uri::PathAndQuery};
 use witgate_apiserver::status_response;
 use witgate_identity::{AuthError, Principal};
-use witgate_prometheus::Endpoint;
+use witgate_prometheus::{Endpoint, Refusal};
 
 use crate::{
     config::Serves,
@@ -164,7 +164,10 @@ async fn prometheus(State(gateway): State<Arc<Gateway>>, mut request: Request) -
                 Endpoint::Write => remote.write(&principal, request).await,
                 Endpoint::Read => remote.read(&principal, request).await,
             };
-            Answer::new(Some(principal), response)
+            match response.extensions().get::<Refusal>().cloned() {
+                Some(Refusal(reason)) => Answer::refused(Some(principal), reason, response),
+                None => Answer::new(Some(principal), response),
+            }
         }
     };
     gateway.end(visit, answer).await

@@ -16,9 +16,17 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// How long a body may take to come.
 const BODY_TIME: Duration = Duration::from_secs(30);
 
-/// A plain line.
+/// Why a request was refused, in the words that the client got. In the extensions of answers, for
+/// the audit line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal(pub String);
+
+/// A plain line that says no.
 pub(crate) fn text(status: StatusCode, line: &str) -> Response {
-    (status, format!("{}\n", line.trim_end())).into_response()
+    let line = line.trim_end();
+    let mut response = (status, format!("{line}\n")).into_response();
+    response.extensions_mut().insert(Refusal(line.to_owned()));
+    response
 }
 
 /// What a failed call to storage means for the client. An outage is never a 4xx: on one of those a

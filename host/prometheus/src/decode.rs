@@ -62,22 +62,32 @@ pub struct Decoder {
     table: HashTable<u32>,
     batch: Batch,
     refused: Refused,
-    /// The pairs of the series before, as they came.
-    before: Vec<Pair>,
-    current: Vec<Pair>,
 }
 
-/// A label, with where its strings are in the symbol table.
-#[derive(Clone, Debug)]
-struct Pair {
+/// The labels of two series. Most labels of a series are those of the one before, at the same
+/// place, and are taken over without being looked at again.
+#[derive(Debug, Default)]
+struct Labels<'b> {
+    before: Vec<Pair<'b>>,
+    /// Whether those are sorted, no name is there twice, and `__name__` is one of them.
+    before_is_good: bool,
+    current: Vec<Pair<'b>>,
+}
+
+/// A label as it came, with where its strings are in the symbol table.
+#[derive(Clone, Copy, Debug)]
+struct Pair<'b> {
+    raw: &'b [u8],
     name: Symbol,
     value: Symbol,
 }
 
-#[derive(Clone, Debug)]
+/// A symbol, and where its bytes are.
+#[derive(Clone, Copy, Debug)]
 struct Symbol {
     id: u32,
-    range: Range<usize>,
+    start: u32,
+    end: u32,
 }
 
 // === impl Decoder ===
@@ -95,7 +105,6 @@ impl Decoder {
 
     fn clear(&mut self) {
         self.table.clear();
-        self.before.clear();
         self.refused = Refused::default();
         let batch = &mut self.batch;
         batch.symbol_bytes.clear();
@@ -126,10 +135,11 @@ impl Decoder {
     }
 
     fn request(&mut self, bytes: &[u8], limits: &Limits) -> Result<(), DecodeError> {
+        let mut labels = Labels::default();
         let mut fields = Fields(bytes);
         while let Some((number, value)) = fields.next()? {
             match (number, value) {
-                (1, Value::Bytes(series)) => self.series(series, limits)?,
+                (1, Value::Bytes(series)) => self.series(series, &mut labels, limits)?,
                 // `symbols` and `timeseries` of 2.0, which 1.0 reserves.
                 (4 | 5, Value::Bytes(_)) => return Err(DecodeError::Version2),
                 // Metadata (3) is not stored; anything else is of a later time.
@@ -139,17 +149,28 @@ impl Decoder {
         Ok(())
     }
 
-    fn series(&mut self, bytes: &[u8], limits: &Limits) -> Result<(), DecodeError> {
+    fn series<'b>(
+        &mut self,
+        bytes: &'b [u8],
+        labels: &mut Labels<'b>,
+        limits: &Limits,
+    ) -> Result<(), DecodeError> {
         let (mut exemplars, mut histograms, mut wrong) = (0, 0, None);
-        self.current.clear();
+        labels.current.clear();
         let first_sample = self.batch.timestamps.len();
         let mut fields = Fields(bytes);
         while let Some((number, value)) = fields.next()? {
             match (number, value) {
                 (1, Value::Bytes(label)) => {
-                    if self.current.len() >= limits.labels {
+                    if labels.current.len() >= limits.labels {
                         wrong = Some("more labels than `prometheus.limits.labels`");
-                    } else if let Err(reason) = self.label(label, limits)? {
+                    } else if let Some(same) = labels
+                        .before
+                        .get(labels.current.len())
+                        .filter(|pair| pair.raw == label)
+                    {
+                        labels.current.push(*same);
+                    } else if let Err(reason) = self.label(label, labels, limits)? {
                         wrong = Some(reason);
                     }
                 }
@@ -160,12 +181,12 @@ impl Decoder {
             }
         }
         let samples = self.batch.timestamps.len() - first_sample;
-        let wrong = wrong.or_else(|| self.commit_labels());
+        let wrong = wrong.or_else(|| self.commit_labels(labels));
         match wrong {
             Some(reason) => {
                 self.batch.timestamps.truncate(first_sample);
                 self.batch.values.truncate(first_sample);
-                self.refuse(reason, samples.max(1));
+                self.refuse(reason, samples.max(1), &labels.current);
             }
             None if samples > 0 => {
                 let end = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
@@ -178,19 +199,33 @@ impl Decoder {
             }
         }
         if exemplars > 0 {
-            self.refuse("exemplars, which no storage plugin takes yet", exemplars);
+            self.refuse(
+                "exemplars, which no storage plugin takes yet",
+                exemplars,
+                &labels.current,
+            );
         }
         if histograms > 0 {
-            self.refuse("native histograms, which no storage plugin takes yet", histograms);
+            self.refuse(
+                "native histograms, which no storage plugin takes yet",
+                histograms,
+                &labels.current,
+            );
         }
-        std::mem::swap(&mut self.before, &mut self.current);
+        labels.before_is_good = wrong.is_none();
+        std::mem::swap(&mut labels.before, &mut labels.current);
         Ok(())
     }
 
     #[inline]
-    fn label(&mut self, bytes: &[u8], limits: &Limits) -> Result<Result<(), &'static str>, Damaged> {
+    fn label<'b>(
+        &mut self,
+        raw: &'b [u8],
+        labels: &mut Labels<'b>,
+        limits: &Limits,
+    ) -> Result<Result<(), &'static str>, Damaged> {
         let (mut name, mut value): (&[u8], &[u8]) = (&[], &[]);
-        let mut fields = Fields(bytes);
+        let mut fields = Fields(raw);
         while let Some((number, field)) = fields.next()? {
             match (number, field) {
                 (1, Value::Bytes(bytes)) => name = bytes,
@@ -209,16 +244,14 @@ impl Decoder {
         if value.is_empty() {
             return Ok(Ok(()));
         }
-        let before = self.before.get(self.current.len()).cloned();
-        let (name_before, value_before) = match before {
-            Some(pair) => (Some(pair.name), Some(pair.value)),
-            None => (None, None),
+        let name_before = labels.before.get(labels.current.len()).map(|pair| pair.name);
+        let name = match name_before {
+            Some(same) if self.batch.symbol_bytes.get(same.range()) == Some(name) => Some(same),
+            _ => self.symbol(name),
         };
-        let name = self.symbol(name, name_before);
-        let value = self.symbol(value, value_before);
-        match (name, value) {
+        match (name, self.symbol(value)) {
             (Some(name), Some(value)) => {
-                self.current.push(Pair { name, value });
+                labels.current.push(Pair { raw, name, value });
                 Ok(Ok(()))
             }
             _ => Ok(Err("a label that is not UTF-8")),
@@ -228,37 +261,27 @@ impl Decoder {
     /// A string's place in the symbol table; none if it is not UTF-8, which is checked when it is
     /// put there.
     #[inline]
-    fn symbol(&mut self, text: &[u8], guess: Option<Symbol>) -> Option<Symbol> {
-        let table = &self.batch.symbol_bytes;
-        if let Some(guess) = guess
-            && table.get(guess.range.clone()) == Some(text)
-        {
-            return Some(guess);
-        }
-        let ends = &self.batch.symbol_ends;
+    fn symbol(&mut self, text: &[u8]) -> Option<Symbol> {
+        let (table, ends) = (&self.batch.symbol_bytes, &self.batch.symbol_ends);
         let hash = self.hasher.hash_one(text);
         let found = self
             .table
-            .find(hash, |&id| table.get(range(ends, id)) == Some(text));
+            .find(hash, |&id| table.get(Symbol::at(ends, id).range()) == Some(text));
         if let Some(&id) = found {
-            return Some(Symbol {
-                id,
-                range: range(ends, id),
-            });
+            return Some(Symbol::at(ends, id));
         }
         std::str::from_utf8(text).ok()?;
-        let id = u32::try_from(ends.len()).ok()?;
-        let start = table.len();
-        let end = start + text.len();
+        let symbol = Symbol {
+            id: u32::try_from(ends.len()).ok()?,
+            start: u32::try_from(table.len()).ok()?,
+            end: u32::try_from(table.len() + text.len()).ok()?,
+        };
         self.batch.symbol_bytes.extend_from_slice(text);
-        self.batch.symbol_ends.push(u32::try_from(end).ok()?);
+        self.batch.symbol_ends.push(symbol.end);
         let (table, ends, hasher) = (&self.batch.symbol_bytes, &self.batch.symbol_ends, &self.hasher);
-        let rehash = |&id: &u32| hasher.hash_one(table.get(range(ends, id)).unwrap_or_default());
-        self.table.insert_unique(hash, id, rehash);
-        Some(Symbol {
-            id,
-            range: start..end,
-        })
+        let rehash = |&id: &u32| hasher.hash_one(table.get(Symbol::at(ends, id).range()).unwrap_or_default());
+        self.table.insert_unique(hash, symbol.id, rehash);
+        Some(symbol)
     }
 
     #[inline]
@@ -278,57 +301,48 @@ impl Decoder {
     }
 
     /// Puts the series' labels into the batch, sorted, unless something is wrong with them.
-    fn commit_labels(&mut self) -> Option<&'static str> {
-        let symbols = &self.batch.symbol_bytes;
-        let name = |pair: &Pair| symbols.get(pair.name.range.clone()).unwrap_or_default();
-        let in_order = |pairs: &[Pair]| {
-            pairs
-                .iter()
-                .zip(pairs.iter().skip(1))
-                .all(|(a, b)| a.name.id != b.name.id && name(a) < name(b))
+    fn commit_labels(
+        &mut self,
+        Labels {
+            before,
+            before_is_good,
+            current,
+        }: &Labels<'_>,
+    ) -> Option<&'static str> {
+        let ids = |pairs: &[Pair<'_>], labels: &mut Vec<u32>| {
+            labels.extend(pairs.iter().flat_map(|pair| [pair.name.id, pair.value.id]));
         };
-        let labels = &mut self.batch.labels;
-        let has_name = if in_order(&self.current) {
-            labels.extend(self.current.iter().flat_map(|pair| [pair.name.id, pair.value.id]));
-            self.current.iter().any(|pair| name(pair) == b"__name__")
-        } else {
-            // `current` keeps its order: the next series is compared with it.
-            let mut sorted: Vec<&Pair> = self.current.iter().collect();
-            sorted.sort_by_key(|pair| name(pair));
-            if sorted
-                .iter()
-                .zip(sorted.iter().skip(1))
-                .any(|(a, b)| a.name.id == b.name.id)
-            {
-                return Some("a label that is there twice");
-            }
-            labels.extend(sorted.iter().flat_map(|pair| [pair.name.id, pair.value.id]));
-            sorted.iter().any(|pair| name(pair) == b"__name__")
-        };
-        if has_name {
+        let same_name = |(a, b): (&Pair<'_>, &Pair<'_>)| a.name.id == b.name.id;
+        if *before_is_good && before.len() == current.len() && before.iter().zip(current).all(same_name) {
+            ids(current, &mut self.batch.labels);
             return None;
         }
-        let start = self.batch.label_ends.last().copied().unwrap_or_default();
-        labels.truncate(start as usize);
-        Some("no label `__name__`")
+        let symbols = &self.batch.symbol_bytes;
+        let name = |pair: &Pair<'_>| symbols.get(pair.name.range()).unwrap_or_default();
+        if !current.iter().any(|pair| name(pair) == b"__name__") {
+            return Some("no label `__name__`");
+        }
+        // `current` keeps its order: the next series is compared with it.
+        let mut sorted = current.clone();
+        sorted.sort_by_key(|pair| name(pair));
+        if sorted.iter().zip(sorted.iter().skip(1)).any(same_name) {
+            return Some("a label that is there twice");
+        }
+        ids(&sorted, &mut self.batch.labels);
+        None
     }
 
-    fn refuse(&mut self, reason: &'static str, count: usize) {
+    fn refuse(&mut self, reason: &'static str, count: usize, labels: &[Pair<'_>]) {
         *self.refused.samples.entry(reason).or_default() += count as u64;
         if self.refused.first.is_none() {
             let text = |symbol: &Symbol| {
-                let bytes = self
-                    .batch
-                    .symbol_bytes
-                    .get(symbol.range.clone())
-                    .unwrap_or_default();
+                let bytes = self.batch.symbol_bytes.get(symbol.range()).unwrap_or_default();
                 String::from_utf8_lossy(bytes)
                     .chars()
                     .take(64)
                     .collect::<String>()
             };
-            let pairs = self
-                .current
+            let pairs = labels
                 .iter()
                 .take(8)
                 .map(|pair| format!("{}={:?}", text(&pair.name), text(&pair.value)));
@@ -337,12 +351,25 @@ impl Decoder {
     }
 }
 
-/// Where a symbol is in the bytes.
-#[inline]
-fn range(ends: &[u32], id: u32) -> Range<usize> {
-    let end = |id: usize| ends.get(id).map_or(0, |&end| end as usize);
-    let id = id as usize;
-    end(id.saturating_sub(1))..end(id)
+// === impl Symbol ===
+
+impl Symbol {
+    /// The symbol of this id.
+    #[inline]
+    fn at(ends: &[u32], id: u32) -> Self {
+        let end = |id: u32| ends.get(id as usize).copied().unwrap_or_default();
+        Self {
+            id,
+            start: end(id.saturating_sub(1)),
+            end: end(id),
+        }
+    }
+
+    /// Where it is in the symbols' bytes.
+    #[inline]
+    fn range(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
 }
 
 #[cfg(test)]

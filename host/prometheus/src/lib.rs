@@ -15,5 +15,6 @@ mod tenant;
 mod wire;
 mod write;
 
+pub use answer::Refusal;
 pub use config::{Callers, ConfigError, Limits, PrometheusConfig, TenantConfig};
 pub use remote::{Account, Endpoint, Remote};
