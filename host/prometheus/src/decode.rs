@@ -69,9 +69,10 @@ pub struct Decoder {
 #[derive(Debug, Default)]
 struct Labels<'b> {
     before: Vec<Pair<'b>>,
-    /// Whether those are sorted, no name is there twice, and `__name__` is one of them.
-    before_is_good: bool,
     current: Vec<Pair<'b>>,
+    /// Whether they came sorted, no name is there twice, and `__name__` is one of them.
+    before_is_good: bool,
+    current_is_good: bool,
 }
 
 /// A label as it came, with where its strings are in the symbol table.
@@ -157,6 +158,7 @@ impl Decoder {
     ) -> Result<(), DecodeError> {
         let (mut exemplars, mut histograms, mut wrong) = (0, 0, None);
         labels.current.clear();
+        labels.current_is_good = false;
         let first_sample = self.batch.timestamps.len();
         let mut fields = Fields(bytes);
         while let Some((number, value)) = fields.next()? {
@@ -212,7 +214,7 @@ impl Decoder {
                 &labels.current,
             );
         }
-        labels.before_is_good = wrong.is_none();
+        labels.before_is_good = labels.current_is_good;
         std::mem::swap(&mut labels.before, &mut labels.current);
         Ok(())
     }
@@ -301,20 +303,16 @@ impl Decoder {
     }
 
     /// Puts the series' labels into the batch, sorted, unless something is wrong with them.
-    fn commit_labels(
-        &mut self,
-        Labels {
-            before,
-            before_is_good,
-            current,
-        }: &Labels<'_>,
-    ) -> Option<&'static str> {
-        let ids = |pairs: &[Pair<'_>], labels: &mut Vec<u32>| {
-            labels.extend(pairs.iter().flat_map(|pair| [pair.name.id, pair.value.id]));
+    fn commit_labels(&mut self, labels: &mut Labels<'_>) -> Option<&'static str> {
+        let Labels { before, current, .. } = &*labels;
+        let ids = |pairs: &[Pair<'_>], ids: &mut Vec<u32>| {
+            ids.extend(pairs.iter().flat_map(|pair| [pair.name.id, pair.value.id]));
         };
         let same_name = |(a, b): (&Pair<'_>, &Pair<'_>)| a.name.id == b.name.id;
-        if *before_is_good && before.len() == current.len() && before.iter().zip(current).all(same_name) {
+        if labels.before_is_good && before.len() == current.len() && before.iter().zip(current).all(same_name)
+        {
             ids(current, &mut self.batch.labels);
+            labels.current_is_good = true;
             return None;
         }
         let symbols = &self.batch.symbol_bytes;
@@ -329,6 +327,7 @@ impl Decoder {
             return Some("a label that is there twice");
         }
         ids(&sorted, &mut self.batch.labels);
+        labels.current_is_good = current.is_sorted_by_key(|pair| name(pair));
         None
     }
 

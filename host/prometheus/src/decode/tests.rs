@@ -155,3 +155,17 @@ fn a_body_that_is_cut_or_changed_anywhere_is_never_more_than_an_error() {
         }
     }
 }
+
+#[test]
+fn series_that_come_unsorted_one_after_the_other_are_sorted_each() {
+    let unsorted =
+        |value: &'static str| series(&[("zone", "z"), ("__name__", "up"), ("job", value)], &[(1, 1)]);
+    let sent = body(vec![unsorted("a"), unsorted("a"), unsorted("b")]);
+    let mut decoder = Decoder::default();
+    let (batch, refused) = decoder.decode(&sent, &Limits::default()).unwrap();
+    assert_eq!(*refused, Refused::default());
+    for (series, job) in SeriesIter::new(batch).zip(["a", "a", "b"]) {
+        let labels: Vec<_> = series.labels().collect();
+        assert_eq!(labels, [("__name__", "up"), ("job", job), ("zone", "z")]);
+    }
+}
