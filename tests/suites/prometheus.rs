@@ -1,1 +1,28 @@
-//! prometheus
+//! Remote write and read: a real Prometheus through the gateway into real backends, bit for bit.
+
+#[path = "prometheus/world.rs"]
+mod world;
+
+#[path = "prometheus/sender.rs"]
+mod sender;
+
+#[path = "prometheus/target.rs"]
+mod target;
+
+#[path = "prometheus/samples.rs"]
+mod samples;
+
+#[path = "prometheus/outage.rs"]
+mod outage;
+
+#[path = "prometheus/swap.rs"]
+mod swap;
+
+#[path = "prometheus/bits.rs"]
+mod bits;
+
+#[path = "prometheus/refusals.rs"]
+mod refusals;
+
+#[path = "prometheus/paths.rs"]
+mod paths;
