@@ -27,6 +27,7 @@ type Series = BTreeMap<Vec<(String, String)>, BTreeMap<i64, u64>>;
 
 enum ReadError {
     Wrong(String),
+    TooLarge(String),
     Storage(StorageError),
 }
 
@@ -69,6 +70,7 @@ impl Remote {
                 response
             }
             Err(ReadError::Wrong(reason)) => text(StatusCode::BAD_REQUEST, &reason),
+            Err(ReadError::TooLarge(reason)) => text(StatusCode::PAYLOAD_TOO_LARGE, &reason),
             Err(ReadError::Storage(error)) => failure(&tenant.name, &error),
         }
     }
@@ -79,7 +81,7 @@ impl Remote {
         request_id: &str,
         body: &[u8],
     ) -> Result<(Vec<u8>, Account), ReadError> {
-        let request = self.parse(body).map_err(ReadError::Wrong)?;
+        let request = self.parse(body)?;
         let context = tenant.context(request_id);
         let mut account = Account {
             tenant: tenant.name.clone(),
@@ -143,30 +145,35 @@ impl Remote {
         Ok((answer, account))
     }
 
-    fn parse(&self, body: &[u8]) -> Result<ReadRequest, String> {
-        let not_snappy = |error| format!("the body is not in snappy's block format: {error}");
+    fn parse(&self, body: &[u8]) -> Result<ReadRequest, ReadError> {
+        let not_snappy = |error| {
+            ReadError::Wrong(format!(
+                "the body is not in snappy's block format (the framed format is another one): {error}"
+            ))
+        };
         let size = snap::raw::decompress_len(body).map_err(not_snappy)?;
-        if size as u64 > self.limits.decoded.0 {
-            return Err(format!(
-                "the body says that it is {size} bytes large decompressed"
-            ));
+        let limit = self.limits.decoded.0;
+        if size as u64 > limit {
+            return Err(ReadError::TooLarge(format!(
+                "the body says that it is {size} bytes large decompressed, and {limit} are accepted"
+            )));
         }
         let bytes = snap::raw::Decoder::new()
             .decompress_vec(body)
             .map_err(not_snappy)?;
         let request = ReadRequest::decode(bytes.as_slice())
-            .map_err(|error| format!("the body is no prometheus.ReadRequest: {error}"))?;
+            .map_err(|error| ReadError::Wrong(format!("the body is no prometheus.ReadRequest: {error}")))?;
         let accepted = &request.accepted_response_types;
         if !accepted.is_empty() && !accepted.contains(&ResponseType::Samples.into()) {
-            return Err(
+            return Err(ReadError::Wrong(
                 "only answers of the type SAMPLES are supported, and the client takes none".to_owned(),
-            );
+            ));
         }
         if request.queries.len() > QUERIES {
-            return Err(format!(
+            return Err(ReadError::Wrong(format!(
                 "{} queries in one request: {QUERIES} are accepted",
                 request.queries.len()
-            ));
+            )));
         }
         Ok(request)
     }
