@@ -53,12 +53,14 @@ async fn a_backend_that_dies_costs_no_sample_and_another_prometheus_reads_them_a
     sender.scraped(60).await;
     let expected = sender.finish().await;
 
-    let [nan, infinity, negative_zero] = [
-        0x7ff8_0000_0000_0001,
+    let nan = 0x7ff8_0000_0000_0001;
+    for bits in [
+        nan,
         f64::INFINITY.to_bits(),
-        (-0.0_f64).to_bits(),
-    ];
-    for bits in [nan, infinity, negative_zero, STALE, 1] {
+        f64::NEG_INFINITY.to_bits(),
+        STALE,
+        1,
+    ] {
         assert!(
             count(&expected, bits) > 0,
             "no value with the bits {bits:#x} was scraped"

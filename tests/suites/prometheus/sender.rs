@@ -58,7 +58,8 @@ impl Sender {
         eventually(query, SOON, look).await.unwrap();
     }
 
-    /// Ends all scraping, which is over when the new configuration is in service, waits until everything is sent, and gives what it holds itself.
+    /// Ends all scraping, which is over when Prometheus has read the new configuration, waits until
+    /// everything is sent, and gives what it holds itself.
     pub(crate) async fn finish(&self) -> Samples {
         self.prometheus.reconfigure(&self.remote).await.unwrap();
         let drained = async || {

@@ -14,12 +14,12 @@ use tokio::{
     task::AbortHandle,
 };
 
-/// One for each scrape, again and again, as the exposition format writes them.
-const VALUES: [&str; 8] = [
+/// One for each scrape, again and again, as the exposition format writes them. No negative zero:
+/// Prometheus leaves out fields that equal zero when it sends, and its sign is gone.
+const VALUES: [&str; 7] = [
     "NaN",
     "+Inf",
     "-Inf",
-    "-0",
     "5e-324",
     "0.1",
     "1.7976931348623157e308",
