@@ -32,6 +32,10 @@ const EX_USAGE: u8 = 64;
 /// What is logged unless RUST_LOG says otherwise. The store's own notes are of use to nobody else.
 const DEFAULT_FILTER: &str = "info,fjall=warn,lsm_tree=warn";
 
+/// A request allocates some dozens of times, across threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     log_to_stderr(cli.log_format);

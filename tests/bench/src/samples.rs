@@ -7,7 +7,12 @@
 
 mod native;
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use anyhow::{Context, ensure};
 use prost::Message;
@@ -180,6 +185,8 @@ async fn plugins(directory: &Path, port: u16) -> anyhow::Result<Plugins> {
 /// names of 12 to 20 characters, values likewise, of which one in a label is different in each
 /// series when `distinct` is as large as their number.
 fn body(distinct: usize) -> anyhow::Result<Vec<u8>> {
+    // Of now, because nobody takes what is older than their retention.
+    let timestamp = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
     let label = |name: &str, value: String| Label {
         name: name.to_owned(),
         value,
@@ -202,7 +209,7 @@ fn body(distinct: usize) -> anyhow::Result<Vec<u8>> {
             labels,
             samples: vec![Sample {
                 value,
-                timestamp: 1_790_000_000_000,
+                timestamp,
             }],
         }
     });
