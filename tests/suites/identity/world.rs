@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use reqwest::{Client, RequestBuilder, StatusCode, header::AUTHORIZATION};
+use reqwest::{Certificate, Client, RequestBuilder, StatusCode, header::AUTHORIZATION};
 use tokio::{io::AsyncWriteExt, process::Command};
 use witgate_lab::{
     Authority, Component, Dex, DexOptions, Gateway, GroupNames, OpenLdap, Port, http, require,
@@ -129,6 +129,14 @@ impl World {
     /// A browser that nobody has used yet.
     pub(crate) fn browser(&self) -> Browser {
         Browser::new(&self.gateway.dir().join("authority.pem"))
+    }
+
+    /// A client that does not speak HTTP/2.
+    pub(crate) fn http1(&self) -> Client {
+        let pem = fs::read(self.gateway.dir().join("authority.pem")).unwrap();
+        let authority = Certificate::from_pem(&pem).unwrap();
+        let client = Client::builder().no_proxy().http1_only();
+        client.tls_certs_only([authority]).build().unwrap()
     }
 
     pub(crate) fn get(&self, path: &str) -> RequestBuilder {
