@@ -327,7 +327,7 @@ impl Decoder {
             return Some("a label that is there twice");
         }
         ids(&sorted, &mut self.batch.labels);
-        labels.current_is_good = current.is_sorted_by_key(|pair| name(pair));
+        labels.current_is_good = current.is_sorted_by_key(name);
         None
     }
 

@@ -6,7 +6,6 @@ pub mod decode;
 mod labels;
 mod matcher;
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod memory;
 pub mod proto;
 mod read;

@@ -134,7 +134,8 @@ mod tests {
             tenant("a", Some("one"), "wa", "ra"),
             tenant("b", Some("two"), "wb", "rb"),
         ];
-        let cases: [(&[&str], Endpoint, Option<&str>, Option<&str>); 9] = [
+        type Case<'a> = (&'a [&'a str], Endpoint, Option<&'a str>, Option<&'a str>);
+        let cases: [Case<'_>; 9] = [
             (&["wa"], Endpoint::Write, None, Some("a")),
             (&["wa"], Endpoint::Read, None, None),
             (&["wb"], Endpoint::Write, None, Some("b")),

@@ -1,5 +1,9 @@
 //! Each component starts, answers as what it is, and is gone once it is dropped.
 
+#![expect(clippy::unwrap_used, reason = "a helper that can't go on fails its test")]
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::{net::TcpStream, path::PathBuf, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};

@@ -40,7 +40,7 @@ pub(crate) struct Setup {
 pub(crate) struct World {
     pub(crate) gateway: Gateway,
     port: Port,
-    client: Client,
+    pub(crate) client: Client,
 }
 
 /// The real issuer with the real directory behind it.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, hint::black_box};
 
 use witgate_sdk::{
     http::{Client, Granted, Method, Request},
-    storage::{Batch, Context, Cursor, Failure, Query, Receipt, Rejection, Storage},
+    storage::{Batch, Context, Cursor, Failure, Query, Receipt, Storage},
 };
 
 /// The plugin.
@@ -43,21 +43,10 @@ impl Storage for Misbehave {
     }
 
     fn write(&mut self, _: &Context, batch: &Batch) -> Result<Receipt, Failure> {
-        let mut rejected = Vec::new();
-        for series in batch.series() {
-            match series.label("do") {
-                Some("reject-what-is-not-there") => {
-                    rejected.push(Rejection {
-                        series: u32::MAX,
-                        samples: 1,
-                        reason: "no such series".to_owned(),
-                    });
-                }
-                Some(wrong) => self.misbehave(wrong)?,
-                None => {}
-            }
+        for wrong in batch.series().filter_map(|series| series.label("do")) {
+            self.misbehave(wrong)?;
         }
-        Ok(Receipt { rejected })
+        Ok(Receipt { rejected: Vec::new() })
     }
 
     fn read(&mut self, _: &Context, query: Query) -> Result<Found, Failure> {
