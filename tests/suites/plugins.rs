@@ -98,10 +98,10 @@ async fn what_can_not_be_loaded_is_named_before_a_port_opens() {
         (
             "a plugin of another kind",
             configuration().replace(
-                plugin("claims-rules").to_str().unwrap(),
                 plugin("storage-local").to_str().unwrap(),
+                plugin("claims-rules").to_str().unwrap(),
             ),
-            &["plugin rules", "witgate:claims/mapping@0.1.0"],
+            &["plugin local", "set `kind: claims`"],
         ),
         (
             "a grant that is missing",
@@ -156,7 +156,7 @@ async fn a_storage_plugin_that_does_wrong_costs_one_request() {
         assert!(status < 300, "after {wrong}: {status} {said}");
     }
     for (wrong, words) in [
-        ("endless", ""),
+        ("endless", "the storage looks through over"),
         ("malformed", "plugin misbehave"),
         ("trap", "trapped"),
     ] {

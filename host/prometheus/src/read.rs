@@ -22,6 +22,10 @@ const PIECE: u32 = 100_000;
 /// Queries in one request. Prometheus sends one.
 const QUERIES: usize = 64;
 
+/// How many samples a plugin may give for each that an answer may have: what its matchers leave to
+/// the gateway is thrown away here, and a plugin that never ends must not keep a place for ever.
+const GIVEN_FOR_ONE: usize = 4;
+
 /// Series of a result, sorted by labels, each with its samples by time.
 type Series = BTreeMap<Vec<(String, String)>, BTreeMap<i64, u64>>;
 
@@ -105,7 +109,15 @@ impl Remote {
                         },
                     )
                     .await?;
+                let mut given = 0;
                 while let Some(piece) = cursor.next(PIECE).await? {
+                    given += piece.timestamps.len();
+                    if given / GIVEN_FOR_ONE > self.limits.read_samples {
+                        return Err(ReadError::Wrong(format!(
+                            "the storage looks through over {given} samples for it, {GIVEN_FOR_ONE} times \
+                             prometheus.limits.readSamples: ask for less, or by a matcher with `=`"
+                        )));
+                    }
                     for series in SeriesIter::new(&piece) {
                         let labels: Vec<_> = series.labels().collect();
                         if !matchers.hold(&labels) {

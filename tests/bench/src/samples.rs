@@ -207,10 +207,7 @@ fn body(distinct: usize) -> anyhow::Result<Vec<u8>> {
         let value = (index as f64 * 1234.5).to_bits();
         TimeSeries {
             labels,
-            samples: vec![Sample {
-                value,
-                timestamp,
-            }],
+            samples: vec![Sample { value, timestamp }],
         }
     });
     let request = WriteRequest {

@@ -2,8 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper that can't go on fails its test")]
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::{net::TcpStream, path::PathBuf, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
