@@ -389,6 +389,16 @@ async fn refusals_are_of_the_form_that_kubectl_knows() {
             .0,
         400
     );
+    let audit = site.audit();
+    for (status, words) in [
+        (404, "there is no cluster"),
+        (401, "neither an id_token"),
+        (400, "path"),
+    ] {
+        let line = audit.iter().find(|line| line["status"] == status).unwrap();
+        let reason = line["reason"].as_str().unwrap_or_default();
+        assert!(reason.contains(words), "{line}");
+    }
     let wrong = site.kubectl(&site.cluster_path(), "nonsense");
     assert!(
         complaint(&wrong, &["get", "nodes"])

@@ -15,5 +15,5 @@ mod upstream;
 
 pub use cluster::{CheckError, Cluster};
 pub use config::{ClusterConfig, ConnectError};
-pub use status::status_response;
+pub use status::{Refusal, status_response};
 pub use target::Target;

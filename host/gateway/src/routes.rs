@@ -11,7 +11,7 @@ use axum::{
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header, uri::PathAndQuery};
 use witgate_apiserver::status_response;
 use witgate_identity::{AuthError, Principal};
-use witgate_prometheus::{Endpoint, Refusal};
+use witgate_prometheus::Endpoint;
 
 use crate::{
     config::Serves,
@@ -110,7 +110,13 @@ async fn at_cluster(gateway: &Gateway, name: &str, mut request: Request) -> Resp
             }
             Some(cluster) => {
                 let response = cluster.proxy(&principal, request).await;
-                Answer::new(Some(principal), response)
+                let refusal = response.extensions().get().cloned();
+                let reason = refusal.map(|witgate_apiserver::Refusal(reason)| reason);
+                Answer {
+                    response,
+                    principal: Some(principal),
+                    reason,
+                }
             }
         },
     };
@@ -164,9 +170,12 @@ async fn prometheus(State(gateway): State<Arc<Gateway>>, mut request: Request) -
                 Endpoint::Write => remote.write(&principal, request).await,
                 Endpoint::Read => remote.read(&principal, request).await,
             };
-            match response.extensions().get::<Refusal>().cloned() {
-                Some(Refusal(reason)) => Answer::refused(Some(principal), reason, response),
-                None => Answer::new(Some(principal), response),
+            let refusal = response.extensions().get().cloned();
+            let reason = refusal.map(|witgate_prometheus::Refusal(reason)| reason);
+            Answer {
+                response,
+                principal: Some(principal),
+                reason,
             }
         }
     };
