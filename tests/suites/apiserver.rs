@@ -7,7 +7,7 @@ use std::{fs, time::Duration};
 
 use reqwest::{StatusCode, header};
 use serde_json::Value;
-use witgate_lab::{Kubectl, Kubernetes, eventually, http};
+use witgate_lab::{Kubectl, Kubernetes, Signal, eventually, http};
 
 use self::site::Site;
 
@@ -433,7 +433,9 @@ async fn refusals_are_of_the_form_that_kubectl_knows() {
 
 #[tokio::test]
 async fn changed_rules_hold_from_the_next_request_on() {
-    let Some(site) = Site::start().await else { return };
+    let Some(mut site) = Site::start().await else {
+        return;
+    };
     grant(&site.kubernetes, "corp:platform").await;
     let kubectl = site.kubectl(&site.cluster_path(), &site.token("alice").await);
     kubectl.succeed(&["get", "nodes"]).await.unwrap();
@@ -448,4 +450,18 @@ async fn changed_rules_hold_from_the_next_request_on() {
     assert!(site.written().contains("sesion"), "the log names the key");
     site.reconfigure(&site.config).await;
     kubectl.succeed(&["get", "nodes"]).await.unwrap();
+
+    // Told to, it looks at once, changed or not.
+    let before = site.reloads().await;
+    site.gateway.signal(Signal::HUP).unwrap();
+    eventually(
+        "the gateway reads its configuration again",
+        SOON,
+        async || match site.reloads().await {
+            now if now > before => Ok(()),
+            now => Err(now),
+        },
+    )
+    .await
+    .unwrap();
 }

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use witgate_lab::{Gateway, eventually};
+use witgate_lab::{Component, Dex, DexOptions, Gateway, Port, eventually, http, require};
 use witgate_tests::remote::{self, labels};
 
 use self::world::{TOKEN, World, configuration, guest, plugin};
@@ -171,6 +171,51 @@ async fn a_storage_plugin_that_does_wrong_costs_one_request() {
     }
     let written = world.written();
     assert!(!written.contains(TOKEN), "{written}");
+}
+
+#[tokio::test]
+async fn a_claims_plugin_that_does_wrong_lets_nobody_in() {
+    let Ok(()) = require(Component::Dex) else {
+        return;
+    };
+    let dex = Dex::start(DexOptions::default()).await.unwrap();
+    let [dana, erin] = Dex::LOCAL_USERS;
+    let bad = dex.id_token(dana.0, dana.1).await.unwrap();
+    let good = dex.id_token(erin.0, erin.1).await.unwrap();
+    let port = Port::free().unwrap();
+    let configuration = |wrong: &str| world::claims_configuration(&port, dex.issuer(), dana.0, wrong);
+    let gateway = Gateway::start(&configuration("trap")).await.unwrap();
+    let ask = async |token: &str| {
+        let request = http::client().get(format!("http://{}/", port.address()));
+        let answer = request.bearer_auth(token).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    for (wrong, status, words) in [
+        ("trap", 503, "it trapped: wasm `unreachable`"),
+        ("spin", 503, "its processor time of 200ms was spent"),
+        ("eat-memory", 503, "its memory limit of 16MiB was reached"),
+        ("recurse", 503, "it trapped: out of bounds memory access"),
+        ("answer-much", 503, "its memory limit of 16MiB was reached"),
+        ("fetch", 403, "is not granted to this plugin"),
+    ] {
+        let before = gateway.process().stderr().len();
+        gateway.write_config(&configuration(wrong)).unwrap();
+        eventually(wrong, SOON, async || {
+            let (answered, text) = ask(&bad).await;
+            let log = gateway.process().stderr();
+            match answered == status && (text.contains(words) || log[before..].contains(words)) {
+                true => Ok(()),
+                false => Err(format!("{answered}: {text}")),
+            }
+        })
+        .await
+        .unwrap();
+        let (status, text) = ask(&good).await;
+        assert!(
+            status == 200 && text.contains("You are erin@example.org"),
+            "after {wrong}: {status} {text}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -154,7 +154,8 @@ impl Site {
         .unwrap();
     }
 
-    async fn reloads(&self) -> u64 {
+    /// How many configurations were put in service or refused.
+    pub(crate) async fn reloads(&self) -> u64 {
         let metrics = self
             .client
             .get(format!("http://{}/metrics", self.ports[2].address()))

@@ -101,6 +101,24 @@ pub(crate) fn configuration() -> String {
     )
 }
 
+/// An issuer whose users a plugin names that does wrong for one of them.
+pub(crate) fn claims_configuration(port: &Port, issuer: &str, user: &str, wrong: &str) -> String {
+    format!(
+        "listeners: [{{address: '{address}'}}]\n\
+         state: {{directory: state}}\n\
+         plugins:\n  \
+           misbehave:\n    kind: claims\n    file: {misbehave:?}\n    \
+             config: {{misbehave: {{{user}: {wrong}}}, url: 'http://127.0.0.1:9/'}}\n    \
+             grants: {{http: ['http://localhost:9']}}\n    \
+             limits: {{cpu: 200ms, memory: 16MiB, instances: 2}}\n\
+         identity:\n  publicUrl: http://localhost:{number}\n  \
+           issuers: [{{name: dex, url: '{issuer}', clientId: witgate, claims: misbehave}}]\n",
+        address = port.address(),
+        number = port.number(),
+        misbehave = guest("claims-misbehave"),
+    )
+}
+
 /// A plugin's component.
 pub(crate) fn plugin(name: &str) -> PathBuf {
     let dist = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/dist");
