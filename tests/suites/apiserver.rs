@@ -3,7 +3,10 @@
 #[path = "apiserver/site.rs"]
 mod site;
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use reqwest::{StatusCode, header};
 use serde_json::Value;
@@ -208,6 +211,27 @@ async fn watches_show_what_happens_while_they_run() {
     })
     .await
     .unwrap();
+}
+
+#[tokio::test]
+async fn a_watch_ends_with_its_token() {
+    let lifetime = Duration::from_secs(8);
+    let Some(site) = Site::with_tokens_for(lifetime).await else {
+        return;
+    };
+    grant(&site.kubernetes, "corp:platform").await;
+    let url = format!("{}/api/v1/namespaces?watch=1", site.cluster_path());
+    let token = site.token("alice").await;
+    let issued = Instant::now();
+    let mut watch = site.client.get(&url).bearer_auth(&token).send().await.unwrap();
+    assert_eq!(watch.status(), StatusCode::OK);
+    let end = async { while watch.chunk().await.is_ok_and(|chunk| chunk.is_some()) {} };
+    tokio::time::timeout(SOON, end).await.expect("the watch ends");
+    let lasted = issued.elapsed();
+    assert!(
+        lasted > lifetime - Duration::from_secs(2),
+        "it ended after {lasted:?}"
+    );
 }
 
 #[tokio::test]

@@ -36,6 +36,11 @@ pub(crate) struct Site {
 impl Site {
     /// A site, unless something that it takes is missing.
     pub(crate) async fn start() -> Option<Self> {
+        Self::with_tokens_for(Duration::from_secs(3600)).await
+    }
+
+    /// A site whose id_tokens end so soon.
+    pub(crate) async fn with_tokens_for(id_tokens: Duration) -> Option<Self> {
         let needed = [Component::Kubernetes, Component::Dex, Component::OpenLdap];
         if needed.map(require).iter().any(Result::is_err) {
             return None;
@@ -50,6 +55,7 @@ impl Site {
         let (kubernetes, ldap) = (kubernetes.unwrap(), ldap.unwrap());
         let dex = Dex::start(DexOptions {
             ldap: Some(&ldap),
+            id_tokens,
             ..DexOptions::default()
         })
         .await
