@@ -1,20 +1,20 @@
 //! One cluster behind the gateway: every request goes through here.
 
-use std::{error::Error, path::Path};
+use std::{path::Path, sync::Arc};
 
 use axum::body::Body;
-use http::{HeaderValue, Request, Response, StatusCode, header, uri::PathAndQuery};
+use http::{Request, Response, StatusCode, header, uri::PathAndQuery};
 use http_body_util::BodyExt;
-use witgate_identity::Principal;
+use witgate_identity::{Method, Principal};
 
 use crate::{
-    ClusterConfig, ConnectError, Target, headers, path, status_response, stream::Stream, upstream::Upstream,
+    Attendant, ClusterConfig, ConnectError, Impersonated, Mode, Target,
+    attendant::Attended,
+    headers, impersonation, path, status_response,
+    stream::Stream,
+    upgrade::Upgrade,
+    upstream::{Upstream, causes},
 };
-
-/// kubectl prints it (RFC 7234 section 5.5).
-const IMPERSONATION_IGNORED: HeaderValue = HeaderValue::from_static(
-    "299 - \"the gateway decides whom you act as: --as, --as-group and --as-uid were ignored\"",
-);
 
 /// The most of `/version` that is read.
 const VERSION_BYTES: usize = 64 << 10;
@@ -23,7 +23,8 @@ const VERSION_BYTES: usize = 64 << 10;
 #[derive(Debug)]
 pub struct Cluster {
     name: String,
-    upstream: Upstream,
+    mode: Mode,
+    pub(crate) upstream: Upstream,
 }
 
 /// Why a cluster does not answer.
@@ -42,6 +43,7 @@ impl Cluster {
     pub async fn connect(config: &ClusterConfig, base: &Path) -> Result<Self, ConnectError> {
         Ok(Self {
             name: config.name.clone(),
+            mode: config.mode,
             upstream: Upstream::new(config, base).await?,
         })
     }
@@ -88,47 +90,131 @@ impl Cluster {
     }
 
     /// Forwards a request as the principal, and hands the answer back as it comes. The request's
-    /// path is relative to the apiserver's root.
-    pub async fn proxy(&self, principal: &Principal, request: Request<Body>) -> Response<Body> {
+    /// path is relative to the apiserver's root. A stream gets the attendant that `attend` makes.
+    pub async fn proxy(
+        &self,
+        principal: &Principal,
+        request: Request<Body>,
+        attend: impl FnOnce() -> Arc<dyn Attendant>,
+    ) -> Response<Body> {
         let target = Target::of(&self.name, request.method(), request.uri());
-        let mut response = self.forward(principal, request).await;
+        let mut response = match self.forward(principal, request, &target, attend).await {
+            Ok(response) => response,
+            Err(refused) => *refused,
+        };
         response.extensions_mut().insert(target);
         response
     }
 
-    async fn forward(&self, principal: &Principal, mut request: Request<Body>) -> Response<Body> {
+    async fn forward(
+        &self,
+        principal: &Principal,
+        mut request: Request<Body>,
+        target: &Target,
+        attend: impl FnOnce() -> Arc<dyn Attendant>,
+    ) -> Result<Response<Body>, Box<Response<Body>>> {
+        let refuse = |code, reason, message: &str| Box::new(status_response(code, reason, message));
+        let bad_request = |message: &str| refuse(StatusCode::BAD_REQUEST, "BadRequest", message);
         if let Some(reason) = path::refusal(request.uri().path()) {
-            return status_response(StatusCode::BAD_REQUEST, "BadRequest", reason);
+            return Err(bad_request(reason));
         }
-        if is_upgrade(&request) {
-            let message = "the gateway does not forward connections that change their protocol yet: exec, \
-                           attach, port-forward and cp need direct access to the cluster";
-            return status_response(StatusCode::NOT_IMPLEMENTED, "NotImplemented", message);
-        }
-        let removed = match headers::prepare(request.headers_mut(), principal) {
-            Ok(removed) => removed,
-            Err(unsayable) => {
-                return status_response(StatusCode::FORBIDDEN, "Forbidden", &unsayable.to_string());
+        let upgrade = Upgrade::take(&mut request).map_err(|error| bad_request(&error.to_string()))?;
+        let shown = request.headers().get(header::AUTHORIZATION).cloned();
+        headers::remove_hop_by_hop(request.headers_mut());
+        let asked = Impersonated::parse(request.headers()).map_err(|refusal| self.refuse(&refusal))?;
+        let asked = asked.map(Arc::new);
+        headers::remove_claims(request.headers_mut());
+        self.check_origin(principal)
+            .map_err(|message| refuse(StatusCode::FORBIDDEN, "Forbidden", &message))?;
+        let said = match (self.mode, &asked) {
+            (Mode::Passthrough, None) => Ok(()),
+            // The apiserver asks by itself whether the caller may.
+            (Mode::Passthrough, Some(asked)) => {
+                headers::impersonate(request.headers_mut(), &asked.principal(principal))
+            }
+            (Mode::Impersonate, None) => headers::impersonate(request.headers_mut(), principal),
+            (Mode::Impersonate, Some(asked)) => {
+                let allowed = asked.authorise(principal, &self.upstream).await;
+                allowed.map_err(|refusal| self.refuse(&refusal))?;
+                headers::impersonate(request.headers_mut(), &asked.principal(principal))
             }
         };
-        if let Err(message) = self.address(&mut request).await {
+        said.map_err(|unsayable| refuse(StatusCode::FORBIDDEN, "Forbidden", &unsayable.to_string()))?;
+        self.address(&mut request).await.map_err(|message| {
             tracing::error!(cluster = self.name, "{message}");
-            return status_response(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", &message);
+            refuse(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", &message)
+        })?;
+        if self.mode == Mode::Passthrough {
+            let token = shown.filter(|_| {
+                matches!(
+                    principal.method,
+                    Method::IdToken { .. } | Method::ServiceAccount { .. }
+                )
+            });
+            let message =
+                "this cluster is handed your own token, and you have shown none: log in with an id_token";
+            let token = token.ok_or_else(|| refuse(StatusCode::FORBIDDEN, "Forbidden", message))?;
+            request.headers_mut().insert(header::AUTHORIZATION, token);
         }
-        let (response, place) = match self.upstream.send(request).await {
-            Ok(answered) => answered,
-            Err(error) => {
-                let message = format!("cluster {} does not answer: {}", self.name, causes(&error));
-                tracing::warn!("{message}");
-                return status_response(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", &message);
+        let sent = match &upgrade {
+            None => self.upstream.send(request).await,
+            Some(upgrade) => {
+                upgrade.ask(request.headers_mut());
+                self.upstream.send_upgrade(request).await
             }
         };
-        let (mut parts, body) = response.into_parts();
-        headers::remove_hop_by_hop(&mut parts.headers);
-        if removed.impersonation {
-            parts.headers.append(header::WARNING, IMPERSONATION_IGNORED);
+        let (response, place) = sent.map_err(|error| {
+            let message = format!("cluster {} does not answer: {}", self.name, causes(&error));
+            tracing::warn!("{message}");
+            refuse(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", &message)
+        })?;
+        let attended = || Attended::new(attend(), target.clone(), asked.clone());
+        let mut answer = match upgrade {
+            Some(upgrade) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                let mut headers = response.headers().clone();
+                headers::remove_hop_by_hop(&mut headers);
+                upgrade.accept(response, headers, place, attended())
+            }
+            _ if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                let message = "the apiserver changes to a protocol that nobody asked for";
+                return Err(refuse(StatusCode::BAD_GATEWAY, "InternalError", message));
+            }
+            // What refuses an upgrade is handed back whole: kubectl tries another way then.
+            _ => {
+                let (mut parts, body) = response.into_parts();
+                headers::remove_hop_by_hop(&mut parts.headers);
+                let attended = target.is_stream().then(|| attended());
+                Response::from_parts(parts, Body::new(Stream::new(body, place, attended)))
+            }
+        };
+        if let Some(asked) = asked {
+            answer.extensions_mut().insert(asked);
         }
-        Response::from_parts(parts, Body::new(Stream::new(body, place, principal.expires)))
+        Ok(answer)
+    }
+
+    /// A service account's name means somebody else in another cluster.
+    fn check_origin(&self, principal: &Principal) -> Result<(), String> {
+        match &principal.method {
+            Method::ServiceAccount { cluster } if *cluster != self.name => Err(format!(
+                "{} is a service account of cluster {cluster}, which means nothing to cluster {}",
+                principal.user, self.name
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn refuse(&self, refusal: &impersonation::Refusal) -> Box<Response<Body>> {
+        use impersonation::Refusal::{BadRequest, Forbidden, Unavailable};
+        let (code, reason) = match refusal {
+            BadRequest(_) => (StatusCode::BAD_REQUEST, "BadRequest"),
+            Forbidden(_) => (StatusCode::FORBIDDEN, "Forbidden"),
+            Unavailable(error) => {
+                tracing::warn!(cluster = self.name, error, "an access review failed");
+                (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable")
+            }
+        };
+        Box::new(status_response(code, reason, &refusal.to_string()))
     }
 
     /// Turns a request towards the apiserver, with the gateway's credential.
@@ -148,19 +234,4 @@ impl Cluster {
         }
         Ok(())
     }
-}
-
-fn is_upgrade(request: &Request<Body>) -> bool {
-    request.headers().contains_key(header::UPGRADE) || request.method() == http::Method::CONNECT
-}
-
-/// An error with what is behind it: the outermost message alone says "client error (Connect)".
-fn causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -18,9 +18,25 @@ pub struct ClusterConfig {
     /// The context of the kubeconfig. Default: its current one.
     #[serde(default)]
     pub context: Option<String>,
+    /// How the apiserver learns who asks. Default: `impersonate`.
+    #[serde(default)]
+    pub mode: Mode,
     /// Use the service account of the pod that the gateway runs in. Default: false.
     #[serde(default)]
     pub in_cluster: bool,
+}
+
+/// How an apiserver learns who asks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Mode {
+    /// The gateway says so, with a credential of its own that may impersonate.
+    #[default]
+    Impersonate,
+    /// From the caller's own id_token, which is handed on: the apiserver is set up for the same issuer
+    /// (`--oidc-*`), or asks the gateway (`--authentication-token-webhook-config-file`). The gateway
+    /// verifies it all the same, and its revocations hold. Its own credential is not used.
+    Passthrough,
 }
 
 /// Why a cluster can't be used.

@@ -1,8 +1,7 @@
 //! Which headers go upstream: nothing by which a client could claim an identity or drop ours.
 //!
-//! The order matters, and is the order of [`prepare`]: what the connection says is removed first, the
-//! client's claims next, and the gateway's own headers are set last, so that no `Connection: ...` of
-//! a client can name them.
+//! The order matters: what the connection says is removed first, the client's claims next, and the
+//! gateway's own headers are set last, so that no `Connection: ...` of a client can name them.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -10,6 +9,9 @@ use witgate_identity::Principal;
 
 /// The group of everybody who is authenticated. Kubernetes does not add it when groups are sent.
 const AUTHENTICATED: &str = "system:authenticated";
+
+/// The group of who is not, as whom one may ask to act.
+const UNAUTHENTICATED: &str = "system:unauthenticated";
 
 /// The most that the groups of one user may take. Go's servers take 1 MiB of headers, and whatever
 /// stands between may take less.
@@ -43,8 +45,8 @@ const CLAIMS: [&str; 6] = [
     "x-request-id",
 ];
 
-/// The same, by how their names begin. `impersonate-` covers what Kubernetes may yet invent.
-const CLAIM_PREFIXES: [&str; 4] = ["impersonate-", "x-remote-", "x-forwarded-", "x-client-"];
+/// The same, by how their names begin. `impersonate` covers what Kubernetes may yet invent.
+const CLAIM_PREFIXES: [&str; 4] = ["impersonate", "x-remote-", "x-forwarded-", "x-client-"];
 
 /// A principal that can't be told to an apiserver.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -59,21 +61,6 @@ pub(crate) enum Unsayable {
     TooManyGroups { count: usize, bytes: usize },
     #[error("the extra {0:?} can't be a header")]
     Extra(String),
-}
-
-/// What was taken out of a request.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Removed {
-    /// The client asked to act as somebody else.
-    pub(crate) impersonation: bool,
-}
-
-/// Makes a client's headers into the ones for the apiserver.
-pub(crate) fn prepare(headers: &mut HeaderMap, principal: &Principal) -> Result<Removed, Unsayable> {
-    remove_hop_by_hop(headers);
-    let removed = remove_claims(headers);
-    impersonate(headers, principal)?;
-    Ok(removed)
 }
 
 /// Removes what concerns one connection only.
@@ -97,18 +84,15 @@ pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
 
 /// Removes what a client could claim an identity by. Names are compared as servers do that take `_`
 /// for `-` (CVE-2025-64484).
-pub(crate) fn remove_claims(headers: &mut HeaderMap) -> Removed {
-    let mut removed = Removed::default();
+pub(crate) fn remove_claims(headers: &mut HeaderMap) {
     let claims: Vec<HeaderName> = headers
         .keys()
         .filter(|name| is_claim(name.as_str()))
         .cloned()
         .collect();
     for name in claims {
-        removed.impersonation |= begins_with(name.as_str(), "impersonate-");
         headers.remove(name);
     }
-    removed
 }
 
 fn is_claim(name: &str) -> bool {
@@ -120,7 +104,7 @@ fn is_claim(name: &str) -> bool {
 }
 
 /// Whether a name begins so, `_` counting as `-`.
-fn begins_with(name: &str, prefix: &str) -> bool {
+pub(crate) fn begins_with(name: &str, prefix: &str) -> bool {
     name.len() >= prefix.len()
         && name
             .bytes()
@@ -128,7 +112,7 @@ fn begins_with(name: &str, prefix: &str) -> bool {
             .all(|(a, b)| a == b || (a == b'_' && b == b'-'))
 }
 
-fn impersonate(headers: &mut HeaderMap, principal: &Principal) -> Result<(), Unsayable> {
+pub(crate) fn impersonate(headers: &mut HeaderMap, principal: &Principal) -> Result<(), Unsayable> {
     let user = value(&principal.user)
         .filter(|user| !user.is_empty())
         .ok_or(Unsayable::User)?;
@@ -147,7 +131,8 @@ fn impersonate(headers: &mut HeaderMap, principal: &Principal) -> Result<(), Uns
             .ok_or_else(|| Unsayable::Group(name.clone()))?;
         headers.append(group.clone(), value);
     }
-    if !principal.groups.iter().any(|name| name == AUTHENTICATED) {
+    let is_anonymous = principal.groups.iter().any(|name| name == UNAUTHENTICATED);
+    if !is_anonymous && !principal.groups.iter().any(|name| name == AUTHENTICATED) {
         headers.append(group, HeaderValue::from_static(AUTHENTICATED));
     }
     if let Some(uid) = &principal.uid {
@@ -175,7 +160,7 @@ fn value(text: &str) -> Option<HeaderValue> {
 
 #[cfg(test)]
 mod tests {
-    use witgate_identity::Method;
+    use witgate_identity::{Method, Proof};
 
     use super::*;
 
@@ -187,7 +172,15 @@ mod tests {
             extra: vec![("example.com/team".into(), vec!["a".into(), "b".into()])],
             method: Method::StaticToken,
             expires: None,
+            proof: Proof::default(),
         }
+    }
+
+    /// What [`Cluster`](crate::Cluster) does with them, in its order.
+    fn prepare(headers: &mut HeaderMap, principal: &Principal) -> Result<(), Unsayable> {
+        remove_hop_by_hop(headers);
+        remove_claims(headers);
+        impersonate(headers, principal)
     }
 
     fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -280,11 +273,5 @@ mod tests {
             error.contains("2000 groups") && error.contains("120000 bytes"),
             "{error}"
         );
-    }
-
-    #[test]
-    fn impersonation_by_the_client_is_noticed() {
-        assert!(remove_claims(&mut headers(&[("impersonate-user", "bob")])).impersonation);
-        assert!(!remove_claims(&mut headers(&[("cookie", "a=b")])).impersonation);
     }
 }

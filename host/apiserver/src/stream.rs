@@ -1,38 +1,38 @@
-//! An answer's body on its way: never buffered, and over when its principal's proof is.
+//! An answer's body on its way: never buffered, and over when its attendant says so.
 
 use std::{
     pin::Pin,
     task::{Context, Poll},
-    time::SystemTime,
 };
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::Sleep;
 
-use crate::upstream::Place;
+use crate::{attendant::Attended, upstream::Place};
 
 /// The body of an upstream's answer.
 pub(crate) struct Stream {
     inner: Incoming,
-    /// Fires when the proof ends; a watch must not outlive it.
-    end: Option<Pin<Box<Sleep>>>,
+    attended: Option<Watched>,
     ended: bool,
     _place: Place,
 }
 
+/// A stream that may have to end before its time.
+struct Watched {
+    attended: Attended,
+    until: Pin<Box<dyn Future<Output = String> + Send>>,
+}
+
 impl Stream {
-    pub(crate) fn new(inner: Incoming, place: Place, expires: Option<SystemTime>) -> Self {
-        // An answer of known length is on its way already; only open-ended ones are watched.
-        let open_ended = inner.size_hint().exact().is_none();
-        let end = expires.filter(|_| open_ended).map(|expires| {
-            let left = expires.duration_since(SystemTime::now()).unwrap_or_default();
-            Box::pin(tokio::time::sleep(left))
-        });
+    pub(crate) fn new(inner: Incoming, place: Place, attended: Option<Attended>) -> Self {
         Self {
             inner,
-            end,
+            attended: attended.map(|attended| Watched {
+                until: attended.until(),
+                attended,
+            }),
             ended: false,
             _place: place,
         }
@@ -50,13 +50,26 @@ impl Body for Stream {
         if self.ended {
             return Poll::Ready(None);
         }
-        if let Some(end) = &mut self.end
-            && end.as_mut().poll(context).is_ready()
+        if let Some(watched) = &mut self.attended
+            && let Poll::Ready(why) = watched.until.as_mut().poll(context)
         {
+            watched.attended.because(why);
             self.ended = true;
+            self.attended = None;
             return Poll::Ready(None);
         }
-        Pin::new(&mut self.inner).poll_frame(context)
+        let polled = Pin::new(&mut self.inner).poll_frame(context);
+        if let Some(watched) = &mut self.attended {
+            match &polled {
+                Poll::Ready(Some(Ok(frame))) => {
+                    watched.attended.sent(frame.data_ref().map_or(0, Bytes::len));
+                }
+                Poll::Ready(Some(Err(error))) => watched.attended.because(error.to_string()),
+                Poll::Ready(None) => watched.attended.because("the cluster ended it"),
+                Poll::Pending => {}
+            }
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -30,6 +30,16 @@ pub struct Target {
 }
 
 impl Target {
+    /// Whether it may go on for as long as its caller may
+    /// (`k8s.io/apiserver/pkg/endpoints/filters`, `longRunningRequestCheck`).
+    pub(crate) fn is_stream(&self) -> bool {
+        self.verb == "watch"
+            || matches!(
+                self.subresource.as_str(),
+                "attach" | "exec" | "log" | "portforward" | "proxy"
+            )
+    }
+
     /// Reads a target from a request.
     pub(crate) fn of(cluster: &str, method: &Method, uri: &Uri) -> Self {
         let mut target = Self {

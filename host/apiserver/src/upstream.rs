@@ -1,6 +1,7 @@
 //! The way to an apiserver: connections, TLS, and the gateway's own credential.
 
 use std::{
+    error::Error as StdError,
     path::Path,
     sync::{
         Arc, PoisonError, RwLock,
@@ -11,6 +12,7 @@ use std::{
 
 use axum::body::Body;
 use http::{HeaderValue, Request, Response, header, uri};
+use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
@@ -20,11 +22,12 @@ use hyper_util::{
 use kube::{
     Config,
     client::ConfigExt,
-    config::{KubeConfigOptions, Kubeconfig},
+    config::{AuthInfo, KubeConfigOptions, Kubeconfig},
 };
+use serde_json::Value;
 use tower::{BoxError, Layer, ServiceExt, service_fn, util::BoxCloneSyncService};
 
-use crate::{ClusterConfig, ConnectError};
+use crate::{ClusterConfig, ConnectError, Mode};
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -33,6 +36,9 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// connection have 100 streams in its most careful setting, and watches stay for an hour.
 const PER_LANE: usize = 90;
 
+/// The most of an answer to the gateway itself that is read.
+const MAX_ANSWER: usize = 1 << 20;
+
 type Credential = BoxCloneSyncService<Request<Body>, Response<()>, BoxError>;
 
 /// The way to one apiserver.
@@ -40,6 +46,8 @@ type Credential = BoxCloneSyncService<Request<Body>, Response<()>, BoxError>;
 pub(crate) struct Upstream {
     connector: HttpsConnector<HttpConnector>,
     lanes: RwLock<Vec<Arc<Lane>>>,
+    /// For connections that change their protocol, which HTTP/2's can't.
+    upgrades: Arc<Lane>,
     scheme: uri::Scheme,
     authority: uri::Authority,
     prefix: String,
@@ -78,7 +86,7 @@ impl Upstream {
             place: place.clone(),
             reason: reason.to_string(),
         };
-        let loaded = match &config.kubeconfig {
+        let mut loaded = match &config.kubeconfig {
             Some(file) => {
                 let kubeconfig = Kubeconfig::read_from(base.join(file)).map_err(|error| refused(&error))?;
                 let options = KubeConfigOptions {
@@ -91,6 +99,10 @@ impl Upstream {
             }
             None => Config::incluster().map_err(|error| refused(&error))?,
         };
+        if config.mode == Mode::Passthrough {
+            // A client certificate would count before the caller's token.
+            loaded.auth_info = AuthInfo::default();
+        }
         let parts = loaded.cluster_url.clone().into_parts();
         let (Some(scheme), Some(authority)) = (parts.scheme, parts.authority) else {
             return Err(refused(&"the server's URL has no scheme or host"));
@@ -101,13 +113,20 @@ impl Upstream {
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(CONNECT));
         let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls.clone())
+            .https_only()
+            .enable_all_versions()
+            .wrap_connector(tcp.clone());
+        let upgrades = HttpsConnectorBuilder::new()
             .with_tls_config(tls)
             .https_only()
-            .enable_all_versions();
+            .enable_http1()
+            .wrap_connector(tcp);
         let auth = loaded.auth_layer().map_err(|error| refused(&error))?;
         Ok(Self {
-            connector: connector.wrap_connector(tcp),
+            connector,
             lanes: RwLock::default(),
+            upgrades: Arc::new(lane(upgrades)),
             scheme,
             authority,
             prefix: parts
@@ -158,6 +177,43 @@ impl Upstream {
         Ok((response, place))
     }
 
+    /// Sends a request that asks for another protocol.
+    pub(crate) async fn send_upgrade(
+        &self,
+        request: Request<Body>,
+    ) -> Result<(Response<Incoming>, Place), Error> {
+        self.upgrades.in_flight.fetch_add(1, Ordering::Relaxed);
+        let place = Place(Arc::clone(&self.upgrades));
+        let response = place.0.client.request(request).await?;
+        Ok((response, place))
+    }
+
+    /// Creates an object with the gateway's own credential, and returns the apiserver's answer.
+    pub(crate) async fn post(&self, path: &'static str, object: &Value) -> Result<Value, String> {
+        let mut request = Request::post(
+            self.uri(&uri::PathAndQuery::from_static(path))
+                .map_err(|error| error.to_string())?,
+        )
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::ACCEPT, "application/json")
+        .body(Body::from(object.to_string()))
+        .map_err(|error| error.to_string())?;
+        let credential = self.credential().await.map_err(|error| error.to_string())?;
+        if let Some(credential) = credential {
+            request.headers_mut().insert(header::AUTHORIZATION, credential);
+        }
+        let (response, _place) = self.send(request).await.map_err(|error| causes(&error))?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MAX_ANSWER);
+        let body = body.collect().await.map_err(|error| error.to_string())?;
+        let answer: Value = serde_json::from_slice(&body.to_bytes()).unwrap_or_default();
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let message = answer.get("message").and_then(Value::as_str).unwrap_or_default();
+        Err(format!("it answered {status}: {message}"))
+    }
+
     fn place(&self) -> Place {
         let free = |lanes: &[Arc<Lane>]| {
             let load = |lane: &&Arc<Lane>| lane.in_flight.load(Ordering::Relaxed);
@@ -171,7 +227,7 @@ impl Upstream {
         let lane = found.unwrap_or_else(|| {
             let mut lanes = self.lanes.write().unwrap_or_else(PoisonError::into_inner);
             free(&lanes).unwrap_or_else(|| {
-                let lane = Arc::new(self.lane());
+                let lane = Arc::new(lane(self.connector.clone()));
                 lanes.push(Arc::clone(&lane));
                 lane
             })
@@ -179,17 +235,28 @@ impl Upstream {
         lane.in_flight.fetch_add(1, Ordering::Relaxed);
         Place(lane)
     }
+}
 
-    fn lane(&self) -> Lane {
-        let client = Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .http2_keep_alive_interval(Duration::from_secs(30))
-            .http2_adaptive_window(true)
-            .build(self.connector.clone());
-        Lane {
-            client,
-            in_flight: AtomicUsize::new(0),
-        }
+fn lane(connector: HttpsConnector<HttpConnector>) -> Lane {
+    let client = Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .http2_keep_alive_interval(Duration::from_secs(30))
+        .http2_adaptive_window(true)
+        .build(connector);
+    Lane {
+        client,
+        in_flight: AtomicUsize::new(0),
     }
+}
+
+/// An error with what is behind it: the outermost message alone says "client error (Connect)".
+pub(crate) fn causes(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }

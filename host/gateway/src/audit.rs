@@ -10,8 +10,8 @@ use std::{
 
 use serde::Serialize;
 use tokio::sync::mpsc;
-use witgate_apiserver::Target;
-use witgate_identity::{Method, Principal};
+use witgate_apiserver::{Impersonated, Target};
+use witgate_identity::{Method, Principal, SessionId};
 use witgate_prometheus::Account;
 
 /// Lines that may wait for the disk. When it is this far behind, requests wait too: a decision
@@ -29,6 +29,8 @@ pub(crate) struct Audit {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Decision<'a> {
+    /// `decision`.
+    pub(crate) event: &'static str,
     /// When the request came, in seconds since 1970.
     #[serde(serialize_with = "seconds_since_1970")]
     pub(crate) time: SystemTime,
@@ -43,6 +45,9 @@ pub(crate) struct Decision<'a> {
     /// What of a cluster.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) target: Option<&'a Target>,
+    /// As whom, if not as the caller.
+    #[serde(rename = "as", skip_serializing_if = "Option::is_none")]
+    pub(crate) impersonated: Option<&'a Impersonated>,
     /// What of a tenant.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) account: Option<&'a Account>,
@@ -50,6 +55,30 @@ pub(crate) struct Decision<'a> {
     /// Why, when it was refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<&'a str>,
+    #[serde(serialize_with = "microseconds")]
+    pub(crate) duration_us: Duration,
+}
+
+/// A stream that has ended, after its decision.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct StreamEnded<'a> {
+    /// `streamEnd`.
+    pub(crate) event: &'static str,
+    #[serde(serialize_with = "seconds_since_1970")]
+    pub(crate) time: SystemTime,
+    pub(crate) request_id: &'a str,
+    pub(crate) peer: SocketAddr,
+    pub(crate) path: &'a str,
+    #[serde(flatten)]
+    pub(crate) caller: Caller<'a>,
+    pub(crate) target: &'a Target,
+    #[serde(rename = "as", skip_serializing_if = "Option::is_none")]
+    pub(crate) impersonated: Option<&'a Impersonated>,
+    pub(crate) sent_bytes: u64,
+    pub(crate) received_bytes: u64,
+    /// Why it ended.
+    pub(crate) reason: &'a str,
     #[serde(serialize_with = "microseconds")]
     pub(crate) duration_us: Duration,
 }
@@ -63,21 +92,31 @@ pub(crate) struct Caller<'a> {
     via: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     issuer: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<SessionId>,
+}
+
+/// How somebody proved who they are, and who vouched for it.
+pub(crate) fn via(method: &Method) -> (&'static str, Option<&str>) {
+    match method {
+        Method::IdToken { issuer } => ("idToken", Some(issuer)),
+        Method::Session { issuer } => ("session", Some(issuer)),
+        Method::ServiceAccount { cluster } => ("serviceAccount", Some(cluster)),
+        Method::Certificate => ("certificate", None),
+        Method::StaticToken => ("staticToken", None),
+        Method::Basic => ("basic", None),
+    }
 }
 
 impl<'a> From<&'a Principal> for Caller<'a> {
     fn from(principal: &'a Principal) -> Self {
-        let (via, issuer) = match &principal.method {
-            Method::IdToken { issuer } => ("idToken", Some(issuer.as_str())),
-            Method::Session { issuer } => ("session", Some(issuer.as_str())),
-            Method::StaticToken => ("staticToken", None),
-            Method::Basic => ("basic", None),
-        };
+        let (via, issuer) = via(&principal.method);
         Self {
             user: &principal.user,
             groups: &principal.groups,
             via,
             issuer,
+            session: principal.proof.session,
         }
     }
 }
@@ -100,16 +139,33 @@ impl Audit {
 
     /// Writes a decision down, waiting for room if the writer is behind.
     pub(crate) async fn record(&self, decision: &Decision<'_>) {
-        let mut line = Vec::with_capacity(512);
-        match serde_json::to_writer(&mut line, decision) {
-            Ok(()) => line.push(b'\n'),
-            Err(error) => {
-                tracing::error!(%error, "an audit line can't be written as JSON");
-                return;
-            }
-        }
+        let Some(line) = line(decision) else { return };
         if self.lines.send(line).await.is_err() {
             tracing::error!("the audit writer has stopped");
+        }
+    }
+
+    /// Writes down that a stream has ended.
+    pub(crate) fn stream_ended(&self, end: &StreamEnded<'_>) {
+        let Some(line) = line(end) else { return };
+        // Streams end where nothing can wait: what finds no room is sent by a task.
+        if let Err(mpsc::error::TrySendError::Full(line)) = self.lines.try_send(line) {
+            let lines = self.lines.clone();
+            tokio::spawn(async move { lines.send(line).await.is_ok() });
+        }
+    }
+}
+
+fn line(event: &impl Serialize) -> Option<Vec<u8>> {
+    let mut line = Vec::with_capacity(512);
+    match serde_json::to_writer(&mut line, event) {
+        Ok(()) => {
+            line.push(b'\n');
+            Some(line)
+        }
+        Err(error) => {
+            tracing::error!(%error, "an audit line can't be written as JSON");
+            None
         }
     }
 }

@@ -28,6 +28,34 @@ pub(crate) enum Command {
     /// Look at a configuration without running it.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Log in at a gateway, in a browser.
+    Login(LoginArgs),
+    /// End this machine's session at a gateway, and forget its tokens.
+    Logout(ServerArgs),
+    /// Say who you are to a gateway.
+    Whoami {
+        #[command(flatten)]
+        server: ServerArgs,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write a kubeconfig for the clusters behind a gateway.
+    Kubeconfig(KubeconfigArgs),
+    /// Print a token for kubectl, which runs this by itself.
+    Credential(ServerArgs),
+    /// List your sessions.
+    Sessions {
+        #[command(flatten)]
+        server: ServerArgs,
+        /// Everybody's, for who administers them.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Make credentials worthless at once: what they opened is cut, too.
+    Revoke(RevokeArgs),
+    /// List what is revoked, or lift it.
+    Revocations(RevocationsArgs),
     /// Make the hashes that a configuration holds instead of credentials.
     #[command(subcommand)]
     Hash(HashCommand),
@@ -119,4 +147,92 @@ pub(crate) enum DevCommand {
         /// alice or bob
         user: String,
     },
+}
+
+/// Which gateway.
+#[derive(Debug, Args)]
+pub(crate) struct ServerArgs {
+    /// The gateway's URL, as its users know it.
+    #[arg(long, env = "WITGATE_SERVER", value_name = "URL")]
+    pub(crate) server: url::Url,
+    /// A PEM file with the authorities to trust instead of the system's. Remembered by `login`.
+    #[arg(long, env = "WITGATE_CA_FILE", value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LoginArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// Show a code to type into a browser on another machine.
+    #[arg(long)]
+    pub(crate) no_browser: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KubeconfigArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// Put it into this kubeconfig, and leave what else is there. By default it is printed.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) merge: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RevokeArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    #[command(subcommand)]
+    pub(crate) what: RevokeWhat,
+    /// Also what is given out later, until it is lifted.
+    #[arg(long, global = true, conflicts_with = "before")]
+    pub(crate) block: bool,
+    /// What was given out before this time, as in 2026-01-31T12:00:00Z. Default: now.
+    #[arg(long, global = true, value_name = "TIME", value_parser = humantime::parse_rfc3339)]
+    pub(crate) before: Option<std::time::SystemTime>,
+    /// Why, for those who look at it later.
+    #[arg(long, global = true)]
+    pub(crate) reason: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct RevocationsArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<RevocationsCommand>,
+    #[command(flatten)]
+    pub(crate) server: Option<ServerArgs>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RevocationsCommand {
+    /// Let what was revoked hold again.
+    Lift(LiftArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LiftArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    #[command(subcommand)]
+    pub(crate) what: RevokeWhat,
+}
+
+/// What is revoked.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RevokeWhat {
+    /// One session, as `witgate sessions` lists it. Anybody may end their own.
+    Session { id: witgate_identity::SessionId },
+    /// Everything of a user.
+    User {
+        /// The name, as the claims plugin gives it.
+        name: String,
+    },
+    /// One bearer token.
+    Token {
+        /// A file that holds it.
+        file: PathBuf,
+    },
+    /// Everything of everybody.
+    Everything,
 }

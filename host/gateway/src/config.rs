@@ -9,9 +9,11 @@ use std::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 use witgate_apiserver::ClusterConfig;
-use witgate_identity::IdentityConfig;
+use witgate_identity::{IdentityConfig, Principal};
 use witgate_plugins::PluginConfig;
 use witgate_prometheus::PrometheusConfig;
+
+use crate::{limits::LimitsConfig, origins::DashboardsConfig};
 
 /// Larger than any sensible configuration; a mistaken path to a disk image should not be read.
 const MAX_BYTES: u64 = 4 << 20;
@@ -42,9 +44,44 @@ pub(crate) struct Config {
     /// prefer `basic_auth`. Default: false.
     #[serde(default)]
     pub(crate) url_credentials: bool,
+    /// Who may see and end everybody's sessions. Nobody by default.
+    #[serde(default)]
+    pub(crate) admin: MembersConfig,
+    /// Who may ask about tokens at `/webhooks/token-review`: the apiservers' own credentials here.
+    /// Nobody by default.
+    #[serde(default)]
+    pub(crate) webhooks: MembersConfig,
+    /// How often requests may come. No limits by default.
+    #[serde(default)]
+    pub(crate) limits: LimitsConfig,
+    /// Web pages that may use the clusters with a browser's session. None by default.
+    #[serde(default)]
+    pub(crate) dashboards: DashboardsConfig,
+    /// A PEM file with the authority of the certificate that clients see, for the kubeconfigs that
+    /// are handed out. Leave it away if clients trust that certificate anyway.
+    #[serde(default)]
+    pub(crate) public_ca_file: Option<PathBuf>,
     /// Where audit lines go.
     #[serde(default)]
     pub(crate) audit: AuditConfig,
+}
+
+/// Users, and everybody in groups.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct MembersConfig {
+    /// Names of users, as the claims plugin gives them.
+    #[serde(default)]
+    pub(crate) users: Vec<String>,
+    /// Names of groups.
+    #[serde(default)]
+    pub(crate) groups: Vec<String>,
+}
+
+impl MembersConfig {
+    pub(crate) fn has(&self, principal: &Principal) -> bool {
+        principal.is_among(&self.users, &self.groups)
+    }
 }
 
 /// One address on which the gateway accepts connections.
@@ -87,6 +124,11 @@ pub(crate) struct TlsConfig {
     pub(crate) certificate_file: PathBuf,
     /// A PEM file with the certificate's key.
     pub(crate) key_file: PathBuf,
+    /// A PEM file with authorities for client certificates. Clients may then show one: its common
+    /// name is the user, its organizations are the groups, as Kubernetes reads them. A certificate
+    /// can't be taken back before it expires but by `witgate revoke`.
+    #[serde(default)]
+    pub(crate) client_ca_file: Option<PathBuf>,
 }
 
 /// Where the gateway keeps what outlives a request: sessions, and what plugins store.

@@ -11,11 +11,12 @@ use std::{
 
 use axum::{extract::Request, response::Response};
 use http::{HeaderName, HeaderValue, Method, Uri};
-use witgate_apiserver::Target;
+use witgate_apiserver::{Impersonated, Target};
 use witgate_identity::Principal;
 use witgate_prometheus::Account;
 
 use crate::{
+    attendance::Attendance,
     audit::{Audit, Caller, Decision},
     listener::Peer,
     metrics::{Metrics, Route},
@@ -97,6 +98,19 @@ impl Gateway {
         }
     }
 
+    /// Who watches over a stream that a request becomes.
+    pub(crate) fn attend(&self, visit: &Visit, principal: &Arc<Principal>) -> Attendance {
+        Attendance {
+            live: Arc::clone(&self.live),
+            audit: self.audit.clone(),
+            principal: Arc::clone(principal),
+            request_id: visit.id.to_str().unwrap_or_default().to_owned(),
+            peer: visit.peer,
+            path: visit.uri.path().to_owned(),
+            began: visit.began,
+        }
+    }
+
     /// Ends a request: writes its audit line and counts it.
     pub(crate) async fn end(&self, visit: Visit, answer: Answer) -> Response {
         let Answer {
@@ -108,6 +122,7 @@ impl Gateway {
         self.metrics.request(visit.route, response.status(), duration);
         self.audit
             .record(&Decision {
+                event: "decision",
                 time: visit.time,
                 request_id: visit.id.to_str().unwrap_or_default(),
                 peer: visit.peer,
@@ -116,6 +131,10 @@ impl Gateway {
                 path: visit.uri.path(),
                 caller: principal.as_deref().map(Caller::from),
                 target: response.extensions().get::<Target>(),
+                impersonated: response
+                    .extensions()
+                    .get::<Arc<Impersonated>>()
+                    .map(AsRef::as_ref),
                 account: response.extensions().get::<Account>(),
                 status: response.status().as_u16(),
                 reason: reason.as_deref(),

@@ -10,13 +10,18 @@ use hyper_util::{
     server::{conn::auto, graceful::GracefulShutdown},
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ServerConfig, pki_types::pem::PemObject};
+use rustls::{
+    RootCertStore, ServerConfig,
+    pki_types::pem::PemObject,
+    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
 };
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
+use witgate_identity::ClientCertificate;
 
 use crate::config::ListenerConfig;
 
@@ -133,10 +138,20 @@ async fn connection(
 ) -> Result<(), String> {
     stream.set_nodelay(true).map_err(|error| error.to_string())?;
     let Some(tls) = tls else {
-        return serve(TokioIo::new(stream), peer, router, watcher).await;
+        return serve(TokioIo::new(stream), peer, None, router, watcher).await;
     };
     match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
-        Ok(Ok(stream)) => serve(TokioIo::new(stream), peer, router, watcher).await,
+        Ok(Ok(stream)) => {
+            let shown = stream.get_ref().1.peer_certificates();
+            let certificate = match shown.and_then(|chain| chain.first()) {
+                None => None,
+                Some(der) => match ClientCertificate::parse(der) {
+                    Ok(certificate) => Some(Arc::new(certificate)),
+                    Err(error) => return Err(error.to_string()),
+                },
+            };
+            serve(TokioIo::new(stream), peer, certificate, router, watcher).await
+        }
         Ok(Err(error)) => Err(format!("TLS: {error}")),
         Err(_) => Err("the TLS handshake took too long".to_owned()),
     }
@@ -145,6 +160,7 @@ async fn connection(
 async fn serve<I>(
     io: I,
     peer: SocketAddr,
+    certificate: Option<Arc<ClientCertificate>>,
     router: Router,
     watcher: hyper_util::server::graceful::Watcher,
 ) -> Result<(), String>
@@ -154,6 +170,9 @@ where
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(Peer(peer));
+        if let Some(certificate) = &certificate {
+            request.extensions_mut().insert(Arc::clone(certificate));
+        }
         router.clone().oneshot(request)
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -168,7 +187,7 @@ where
         .keep_alive_interval(Duration::from_secs(30))
         .max_concurrent_streams(STREAMS)
         .max_header_list_size(u32::try_from(HEADER_BYTES).unwrap_or(u32::MAX));
-    let connection = builder.serve_connection(io, service).into_owned();
+    let connection = builder.serve_connection_with_upgrades(io, service).into_owned();
     watcher.watch(connection).await.map_err(|error| error.to_string())
 }
 
@@ -191,10 +210,33 @@ pub(crate) fn acceptor(config: &ListenerConfig, base: &Path) -> Result<Option<Tl
         ));
     }
     let key = PrivateKeyDer::from_pem_file(&key_file).map_err(|error| refused(&key_file, &error))?;
-    let mut config = ServerConfig::builder()
-        .with_no_client_auth()
+    let builder = ServerConfig::builder();
+    let builder = match &tls.client_ca_file {
+        None => builder.with_no_client_auth(),
+        Some(file) => {
+            let file = base.join(file);
+            let verifier = client_verifier(&file).map_err(|error| refused(&file, &error))?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let mut config = builder
         .with_single_cert(chain, key)
         .map_err(|error| refused(&certificate_file, &error))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Some(TlsAcceptor::from(Arc::new(config))))
+}
+
+/// Takes certificates of these authorities, and clients without one.
+fn client_verifier(file: &Path) -> Result<Arc<dyn ClientCertVerifier>, String> {
+    let authorities = CertificateDer::pem_file_iter(file)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| error.to_string())?;
+    let mut roots = RootCertStore::empty();
+    for authority in authorities {
+        roots.add(authority).map_err(|error| error.to_string())?;
+    }
+    WebPkiClientVerifier::builder(Arc::new(roots))
+        .allow_unauthenticated()
+        .build()
+        .map_err(|error| error.to_string())
 }

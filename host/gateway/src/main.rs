@@ -1,19 +1,26 @@
 //! The `witgate` binary.
 
+mod api;
+mod attendance;
 mod audit;
 mod cli;
+mod client;
 mod config;
 mod console;
 mod dev;
 mod gateway;
 mod hash;
+mod kubeconfig;
+mod limits;
 mod listener;
 mod metrics;
+mod origins;
 mod reload;
 mod remote_client;
 mod routes;
 mod serve;
 mod url_credentials;
+mod webhooks;
 mod wiring;
 
 use std::{
@@ -22,7 +29,7 @@ use std::{
 };
 
 use clap::Parser;
-use cli::{Cli, Command, ConfigCommand, DevCommand, LogFormat, PrometheusCommand};
+use cli::{Cli, Command, ConfigCommand, DevCommand, LogFormat, PrometheusCommand, RevocationsCommand};
 use tracing_subscriber::EnvFilter;
 
 /// `EX_USAGE` of sysexits.h: the command line or the configuration is wrong, and trying again
@@ -84,6 +91,18 @@ async fn run(command: Command) -> anyhow::Result<()> {
                 _ => Ok(()),
             }
         }
+        Command::Login(args) => client::login(&args).await,
+        Command::Logout(args) => client::logout(&args).await,
+        Command::Whoami { server, json } => client::whoami(&server, json).await,
+        Command::Kubeconfig(args) => client::kubeconfig(&args).await,
+        Command::Credential(args) => client::credential(&args).await,
+        Command::Sessions { server, all } => client::sessions(&server, all).await,
+        Command::Revoke(args) => client::revoke(&args).await,
+        Command::Revocations(args) => match (&args.command, &args.server) {
+            (Some(RevocationsCommand::Lift(args)), _) => client::lift(args).await,
+            (None, Some(server)) => client::revocations(server).await,
+            (None, None) => anyhow::bail!("which gateway? say --server, or set WITGATE_SERVER"),
+        },
         Command::Hash(command) => hash::run(&command),
         Command::Prometheus(PrometheusCommand::Write { gateway, samples }) => {
             remote_client::write(&gateway, &samples).await

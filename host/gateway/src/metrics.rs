@@ -29,8 +29,11 @@ pub(crate) struct Metrics {
 /// What a request was for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
+    Api,
     Console,
     Cluster,
+    OAuth,
+    Webhook,
     PrometheusWrite,
     PrometheusRead,
     Unknown,
@@ -48,9 +51,12 @@ struct RouteLabels {
 }
 
 impl Route {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 8] = [
+        Self::Api,
         Self::Console,
         Self::Cluster,
+        Self::OAuth,
+        Self::Webhook,
         Self::PrometheusWrite,
         Self::PrometheusRead,
         Self::Unknown,
@@ -59,7 +65,10 @@ impl Route {
     /// Its name in metrics and audit lines.
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Self::Api => "api",
             Self::Console => "console",
+            Self::OAuth => "oauth",
+            Self::Webhook => "webhook",
             Self::Cluster => "cluster",
             Self::PrometheusWrite => "prometheus-write",
             Self::PrometheusRead => "prometheus-read",

@@ -6,24 +6,43 @@ use axum::{
     Router,
     extract::{Request, State},
     response::{IntoResponse, Response},
-    routing::{any, get, post},
+    routing::{any, delete, get, post},
 };
-use http::{HeaderMap, HeaderValue, StatusCode, Uri, header, uri::PathAndQuery};
-use witgate_apiserver::status_response;
-use witgate_identity::{AuthError, Principal};
+use http::{Extensions, HeaderMap, HeaderValue, StatusCode, Uri, header, uri::PathAndQuery};
+use witgate_apiserver::{Attendant, status_response};
+use witgate_identity::{AuthError, ClientCertificate, Principal};
 use witgate_prometheus::Endpoint;
 
 use crate::{
+    api,
     config::Serves,
     console,
     gateway::{Answer, Gateway},
+    limits::TooMany,
+    listener::Peer,
     metrics::Route,
-    url_credentials,
+    origins, url_credentials, webhooks,
     wiring::Wiring,
 };
 
 /// How soon somebody whom the gateway could not decide about should ask again.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
+
+/// What a request shows of who sent it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shown<'a> {
+    headers: &'a HeaderMap,
+    extensions: &'a Extensions,
+}
+
+impl<'a> Shown<'a> {
+    pub(crate) fn of(request: &'a Request) -> Self {
+        Self {
+            headers: request.headers(),
+            extensions: request.extensions(),
+        }
+    }
+}
 
 /// What a listener serves.
 pub(crate) fn router(gateway: &Arc<Gateway>, serves: &Serves) -> Router {
@@ -33,6 +52,26 @@ pub(crate) fn router(gateway: &Arc<Gateway>, serves: &Serves) -> Router {
             .route("/login", get(console::login))
             .route("/callback", get(console::callback))
             .route("/logout", post(console::logout))
+            .route("/kubeconfig", get(console::kubeconfig))
+            .route("/sessions/end", post(console::end_session))
+            .route("/device", get(console::device).post(console::decide_device))
+            .route(
+                "/oauth/authorize",
+                get(console::authorize).post(console::decide_authorize),
+            )
+            .route("/oauth/token", post(api::token))
+            .route("/oauth/device", post(api::device))
+            .route("/oauth/revoke", post(api::revoke_token))
+            .route("/.well-known/oauth-authorization-server", get(api::metadata))
+            .route("/backchannel-logout", post(api::back_channel_logout))
+            .route("/gateway/v1/whoami", get(api::whoami))
+            .route("/gateway/v1/sessions", get(api::sessions))
+            .route("/gateway/v1/sessions/{id}", delete(api::end_session))
+            .route(
+                "/gateway/v1/revocations",
+                get(api::revocations).post(api::revoke).delete(api::lift),
+            )
+            .route("/webhooks/token-review", post(webhooks::token_review))
             .route("/style.css", get(console::style))
             .route("/livez", get(livez))
             .route("/readyz", get(readyz))
@@ -85,23 +124,13 @@ async fn cluster(State(gateway): State<Arc<Gateway>>, mut request: Request) -> R
 async fn at_cluster(gateway: &Gateway, name: &str, mut request: Request) -> Response {
     let visit = gateway.begin(Route::Cluster, &mut request);
     let wiring = gateway.live.load_full();
-    let answer = match authenticate(&wiring, request.headers()).await {
-        Err(error) => {
-            let (code, reason) = match &error {
-                AuthError::Denied { .. } => (StatusCode::FORBIDDEN, "Forbidden"),
-                AuthError::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"),
-                AuthError::NoCredential | AuthError::Invalid { .. } => {
-                    (StatusCode::UNAUTHORIZED, "Unauthorized")
-                }
-            };
-            let message = error.to_string();
-            let response = status_response(code, reason, &message);
-            Answer::refused(
-                None,
-                message,
-                with_challenge(response, r#"Bearer realm="witgate""#),
-            )
-        }
+    let origin = origins::allowed(&wiring, request.headers());
+    if let Some(response) = origins::preflight(&wiring, &request) {
+        return gateway.end(visit, Answer::new(None, response)).await;
+    }
+    origins::distrust_cookies(&wiring, request.headers_mut());
+    let mut answer = match admit(&wiring, Shown::of(&request)).await {
+        Err(refused) => refused,
         Ok(principal) => match wiring.clusters.get(name) {
             None => {
                 let message = no_cluster(&wiring, name);
@@ -109,7 +138,8 @@ async fn at_cluster(gateway: &Gateway, name: &str, mut request: Request) -> Resp
                 Answer::refused(Some(principal), message, response)
             }
             Some(cluster) => {
-                let response = cluster.proxy(&principal, request).await;
+                let attend = || Arc::new(gateway.attend(&visit, &principal)) as Arc<dyn Attendant>;
+                let response = cluster.proxy(&principal, request, attend).await;
                 let refusal = response.extensions().get().cloned();
                 let reason = refusal.map(|witgate_apiserver::Refusal(reason)| reason);
                 Answer {
@@ -120,7 +150,59 @@ async fn at_cluster(gateway: &Gateway, name: &str, mut request: Request) -> Resp
             }
         },
     };
+    origins::share(origin.as_ref(), &mut answer.response);
     gateway.end(visit, answer).await
+}
+
+/// Whoever may ask for something of Kubernetes' kind: known, and not too often.
+pub(crate) async fn admit(wiring: &Wiring, shown: Shown<'_>) -> Result<Arc<Principal>, Answer> {
+    admit_address(wiring, shown)?;
+    let principal = authenticate(wiring, shown)
+        .await
+        .map_err(|error| not_let_in(&error))?;
+    match wiring.limits.user(&principal.user) {
+        Ok(()) => Ok(principal),
+        Err(error) => Err(too_many(Some(principal), error)),
+    }
+}
+
+/// An address from which requests don't come too often.
+pub(crate) fn admit_address(wiring: &Wiring, shown: Shown<'_>) -> Result<(), Answer> {
+    let Some(Peer(peer)) = shown.extensions.get::<Peer>() else {
+        return Ok(());
+    };
+    let limited = wiring.limits.address(peer.ip());
+    limited.map_err(|error| too_many(None, error))
+}
+
+fn too_many(principal: Option<Arc<Principal>>, error: TooMany) -> Answer {
+    let message = error.to_string();
+    let mut response = status_response(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", &message);
+    let headers = response.headers_mut();
+    headers.insert(header::RETRY_AFTER, error.retry_after.as_secs().into());
+    Answer::refused(principal, message, response)
+}
+
+/// For Prometheus, which drops its samples on 429 unless it was told otherwise.
+fn as_outage(mut refused: Answer) -> Answer {
+    *refused.response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    refused
+}
+
+/// How a client of Kubernetes' kind is told that it is not let in.
+pub(crate) fn not_let_in(error: &AuthError) -> Answer {
+    let (code, reason) = match error {
+        AuthError::Denied { .. } => (StatusCode::FORBIDDEN, "Forbidden"),
+        AuthError::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"),
+        AuthError::NoCredential | AuthError::Invalid { .. } => (StatusCode::UNAUTHORIZED, "Unauthorized"),
+    };
+    let message = error.to_string();
+    let response = status_response(code, reason, &message);
+    Answer::refused(
+        None,
+        message,
+        with_challenge(response, r#"Bearer realm="witgate""#),
+    )
 }
 
 fn no_cluster(wiring: &Wiring, name: &str) -> String {
@@ -145,7 +227,22 @@ async fn prometheus(State(gateway): State<Arc<Gateway>>, mut request: Request) -
     if wiring.config.url_credentials {
         url_credentials::take(&mut request);
     }
-    let answer = match (authenticate(&wiring, request.headers()).await, &wiring.remote) {
+    // A browser's cookie does not count here: another site could have sent it along.
+    request.headers_mut().remove(header::COOKIE);
+    if let Err(refused) = admit_address(&wiring, Shown::of(&request)) {
+        return gateway.end(visit, as_outage(refused)).await;
+    }
+    let admitted = match authenticate(&wiring, Shown::of(&request)).await {
+        Ok(principal) => match wiring.limits.user(&principal.user) {
+            Ok(()) => Ok(principal),
+            Err(error) => {
+                let refused = as_outage(too_many(Some(principal), error));
+                return gateway.end(visit, refused).await;
+            }
+        },
+        Err(error) => Err(error),
+    };
+    let answer = match (admitted, &wiring.remote) {
         (Err(error), _) => {
             let code = match &error {
                 AuthError::Denied { .. } => StatusCode::FORBIDDEN,
@@ -182,13 +279,11 @@ async fn prometheus(State(gateway): State<Arc<Gateway>>, mut request: Request) -
     gateway.end(visit, answer).await
 }
 
-/// Who is calling an endpoint that machines and command lines use. A browser's cookie is not
-/// looked at here: another site could have sent it along.
-async fn authenticate(wiring: &Wiring, headers: &HeaderMap) -> Result<Arc<Principal>, AuthError> {
-    if !headers.contains_key(header::AUTHORIZATION) {
-        return Err(AuthError::NoCredential);
-    }
-    wiring.identity.authenticate(headers).await
+/// Who is calling.
+pub(crate) async fn authenticate(wiring: &Wiring, shown: Shown<'_>) -> Result<Arc<Principal>, AuthError> {
+    let certificate = shown.extensions.get::<Arc<ClientCertificate>>();
+    let certificate = certificate.map(AsRef::as_ref);
+    wiring.identity.authenticate(shown.headers, certificate).await
 }
 
 fn with_challenge(mut response: Response, challenge: &'static str) -> Response {

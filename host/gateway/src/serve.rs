@@ -10,6 +10,7 @@ use tokio::{
     task::JoinSet,
 };
 use tokio_rustls::TlsAcceptor;
+use witgate_identity::{Records, SealingKey};
 use witgate_plugins::{Options, Runtime};
 use witgate_state::Embedded;
 
@@ -33,7 +34,8 @@ pub(crate) async fn serve(file: &Path) -> anyhow::Result<()> {
     let loaded = Loaded::read(file)?;
     let state = loaded.base().join(&loaded.config.state.directory);
     std::fs::create_dir_all(&state).with_context(|| format!("{}: can't be made", state.display()))?;
-    let foundation = foundation(&state, &state)?;
+    let key = SealingKey::read_or_create(&state.join("sealing.key"))?;
+    let foundation = foundation(&state, &state, key).await?;
     let acceptors = acceptors(&loaded)?;
     let wiring = Wiring::build(&loaded, &foundation, None).await?;
     let audit_file = loaded
@@ -85,7 +87,8 @@ pub(crate) async fn check(file: &Path) -> anyhow::Result<()> {
     let loaded = Loaded::read(file)?;
     acceptors(&loaded)?;
     let scratch = tempfile::tempdir().context("no temporary directory can be made")?;
-    let foundation = foundation(scratch.path(), scratch.path())?;
+    let key = SealingKey::random().context("no random numbers can be had")?;
+    let foundation = foundation(scratch.path(), scratch.path(), key).await?;
     let wiring = Wiring::build(&loaded, &foundation, None).await?;
     println!("{}: is valid", file.display());
     for plugin in wiring.plugins.list() {
@@ -103,13 +106,14 @@ fn acceptors(loaded: &Loaded) -> Result<Vec<Option<TlsAcceptor>>, ListenError> {
     loaded.config.listeners.iter().map(acceptor).collect()
 }
 
-fn foundation(state: &Path, cache: &Path) -> anyhow::Result<Foundation> {
+async fn foundation(state: &Path, cache: &Path, key: SealingKey) -> anyhow::Result<Foundation> {
     let state = Embedded::open(&state.join("store"))?;
+    let records = Arc::new(Records::open(&state, key).await?);
     let runtime = Runtime::new(Options {
         cache: Some(cache.join("compiled")),
-        state: Arc::new(state.clone()),
+        state: Arc::new(state),
     })?;
-    Ok(Foundation { state, runtime })
+    Ok(Foundation { runtime, records })
 }
 
 /// The line that scripts wait for.

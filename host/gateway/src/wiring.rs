@@ -3,18 +3,20 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use witgate_apiserver::Cluster;
-use witgate_identity::Identity;
+use witgate_identity::{Identity, Records, Surroundings, TokenReviewer};
 use witgate_plugins::{Plugins, Runtime};
 use witgate_prometheus::Remote;
-use witgate_state::Embedded;
 
-use crate::config::{Config, Loaded};
+use crate::{
+    config::{Config, Loaded},
+    limits::Limits,
+};
 
 /// What outlives a configuration.
 #[derive(Debug)]
 pub(crate) struct Foundation {
-    pub(crate) state: Embedded,
     pub(crate) runtime: Runtime,
+    pub(crate) records: Arc<Records>,
 }
 
 /// One configuration in service. Requests hold on to the one they began with.
@@ -22,9 +24,12 @@ pub(crate) struct Foundation {
 pub(crate) struct Wiring {
     pub(crate) config: Config,
     pub(crate) identity: Identity,
-    pub(crate) clusters: BTreeMap<String, Cluster>,
+    pub(crate) clusters: BTreeMap<String, Arc<Cluster>>,
     pub(crate) remote: Option<Remote>,
     pub(crate) plugins: Plugins,
+    pub(crate) limits: Limits,
+    /// The content of `publicCaFile`.
+    pub(crate) public_authority: Option<String>,
 }
 
 /// Why a configuration can't be put in service.
@@ -46,6 +51,12 @@ pub(crate) enum WiringError {
     Clusters {
         file: PathBuf,
         reason: witgate_apiserver::ConnectError,
+    },
+    #[error("{file}: publicCaFile: {name}: can't be read: {reason}")]
+    File {
+        file: PathBuf,
+        name: PathBuf,
+        reason: std::io::Error,
     },
     #[error("{file}: prometheus: {reason}")]
     Prometheus {
@@ -74,22 +85,28 @@ impl Wiring {
         .await
         .map_err(|reason| WiringError::Plugins { file: file(), reason })?;
 
-        let identity = Identity::new(
-            &config.identity,
-            loaded.base(),
-            &|name| plugins.claims(name),
-            &foundation.state,
-            previous.map(|wiring| &wiring.identity),
-        )
-        .map_err(|reason| WiringError::Identity { file: file(), reason })?;
-
-        let mut clusters = BTreeMap::new();
+        let mut clusters: BTreeMap<String, Arc<Cluster>> = BTreeMap::new();
         for cluster in &config.clusters {
             let connected = Cluster::connect(cluster, loaded.base())
                 .await
                 .map_err(|reason| WiringError::Clusters { file: file(), reason })?;
-            clusters.insert(cluster.name.clone(), connected);
+            clusters.insert(cluster.name.clone(), Arc::new(connected));
         }
+
+        let identity = Identity::new(
+            &config.identity,
+            &Surroundings {
+                base_dir: loaded.base(),
+                claims: &|name| plugins.claims(name),
+                clusters: &|name| {
+                    let cluster = clusters.get(name)?;
+                    Some(Arc::clone(cluster) as Arc<dyn TokenReviewer>)
+                },
+                records: &foundation.records,
+            },
+            previous.map(|wiring| &wiring.identity),
+        )
+        .map_err(|reason| WiringError::Identity { file: file(), reason })?;
 
         let remote = config
             .prometheus
@@ -98,7 +115,20 @@ impl Wiring {
             .transpose()
             .map_err(|reason| WiringError::Prometheus { file: file(), reason })?;
 
+        let public_authority = match &config.public_ca_file {
+            None => None,
+            Some(name) => {
+                let read = std::fs::read_to_string(loaded.base().join(name));
+                Some(read.map_err(|reason| WiringError::File {
+                    file: file(),
+                    name: name.clone(),
+                    reason,
+                })?)
+            }
+        };
         Ok(Self {
+            limits: Limits::new(&config.limits),
+            public_authority,
             config,
             identity,
             clusters,

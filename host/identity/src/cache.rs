@@ -17,10 +17,19 @@ const CAPACITY: u64 = 64 << 20;
 /// What an entry takes beside its names.
 const OVERHEAD: usize = 256;
 
-/// Principals by digest of their credential, until the credential expires.
+/// Principals by digest of their credential, until the credential expires or has to be looked at
+/// anew.
 pub(crate) struct Principals {
-    cache: Cache<Digest, Arc<Principal>, BuildHasherDefault<Uniform>>,
+    cache: Cache<Digest, Found, BuildHasherDefault<Uniform>>,
     key: DigestKey,
+}
+
+/// What a verification found.
+#[derive(Clone)]
+pub(crate) struct Found {
+    pub(crate) principal: Arc<Principal>,
+    /// Until when that need not be found out again.
+    pub(crate) fresh_until: Option<SystemTime>,
 }
 
 /// Secret, so that nobody can make two credentials with the same digest.
@@ -43,7 +52,7 @@ impl Principals {
     pub(crate) fn new() -> Self {
         let cache = Cache::builder()
             .max_capacity(CAPACITY)
-            .weigher(|_, principal: &Arc<Principal>| size(principal))
+            .weigher(|_, found: &Found| size(&found.principal))
             .expire_after(UntilExpiry)
             .build_with_hasher(BuildHasherDefault::default());
         Self {
@@ -63,22 +72,19 @@ impl Principals {
     ) -> Result<Arc<Principal>, E>
     where
         E: Clone + Send + Sync + 'static,
-        F: Future<Output = Result<Arc<Principal>, E>>,
+        F: Future<Output = Result<Found, E>>,
     {
         let digest = self.key.digest([kind, credential]);
-        if let Some(principal) = self.cache.get(&digest).await {
+        if let Some(found) = self.cache.get(&digest).await {
             // Expiry in the cache follows a clock that a correction of the time does not move.
-            if principal
-                .expires
-                .is_none_or(|expires| expires > SystemTime::now())
-            {
-                return Ok(principal);
+            if found.fresh_until.is_none_or(|until| until > SystemTime::now()) {
+                return Ok(found.principal);
             }
             self.cache.invalidate(&digest).await;
         }
-        self.cache
-            .try_get_with(digest, verify())
-            .await
+        let found = self.cache.try_get_with(digest, verify()).await;
+        found
+            .map(|found| found.principal)
             .map_err(|error| E::clone(&error))
     }
 }
@@ -117,10 +123,10 @@ impl Hasher for Uniform {
     }
 }
 
-impl Expiry<Digest, Arc<Principal>> for UntilExpiry {
-    fn expire_after_create(&self, _: &Digest, principal: &Arc<Principal>, _: Instant) -> Option<Duration> {
-        let expires = principal.expires?;
-        Some(expires.duration_since(SystemTime::now()).unwrap_or_default())
+impl Expiry<Digest, Found> for UntilExpiry {
+    fn expire_after_create(&self, _: &Digest, found: &Found, _: Instant) -> Option<Duration> {
+        let until = found.fresh_until?;
+        Some(until.duration_since(SystemTime::now()).unwrap_or_default())
     }
 }
 

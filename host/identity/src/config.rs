@@ -8,7 +8,7 @@ use openidconnect::core::CoreJwsSigningAlgorithm;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use settings::{IssuerSettings, Settings, is_confidential, is_loopback};
+pub(crate) use settings::{IssuerSettings, SessionSettings, Settings, is_confidential, is_loopback};
 
 /// Who is let in.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
@@ -30,7 +30,10 @@ pub struct IdentityConfig {
     /// Names and passwords for machines. None by default.
     #[serde(default)]
     pub basic: Vec<BasicConfig>,
-    /// Browser sessions.
+    /// Clusters whose service accounts are let in with their own tokens. None by default.
+    #[serde(default)]
+    pub service_accounts: Vec<ServiceAccountConfig>,
+    /// Sessions of browsers and of `witgate login`.
     #[serde(default)]
     pub session: SessionConfig,
 }
@@ -52,11 +55,27 @@ pub struct IssuerConfig {
     /// Audiences that are accepted besides `clientId`. None by default.
     #[serde(default)]
     pub audiences: Vec<String>,
-    /// What a browser login asks for besides `openid`. By default `email`, `profile` and `groups`.
+    /// What a login asks for besides `openid`. By default `email`, `profile`, `groups` and
+    /// `offline_access`, which makes issuers give a refresh token: by it the gateway finds out that a
+    /// user was disabled or changed groups.
     #[serde(default = "default_scopes")]
     pub scopes: Vec<String>,
     /// The claims plugin that names the issuer's users: a key of `plugins`.
     pub claims: String,
+    /// How long what that plugin says of a token holds, before it is asked again. By default until
+    /// the token expires; give a time if the plugin looks things up elsewhere.
+    #[serde(default, with = "humantime_serde::option")]
+    #[schemars(with = "Option<String>")]
+    pub claims_lifetime: Option<Duration>,
+    /// How much longer the last answer for a user is used while the plugin fails, because the
+    /// directory that it asks is away. By default not at all: nobody is let in by what is not known.
+    #[serde(default, with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub claims_outage: Duration,
+    /// The parameter `prompt` of logins (OpenID Connect Core 3.1.2.1). Some issuers give a refresh
+    /// token only with `consent`. None by default.
+    #[serde(default)]
+    pub prompt: Option<String>,
     /// A PEM file with the authorities that the issuer's certificate may be signed by. By default the
     /// system's.
     #[serde(default)]
@@ -117,14 +136,36 @@ pub struct BasicConfig {
     pub groups: Vec<String>,
 }
 
-/// Browser sessions.
+/// A cluster whose service accounts are let in.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServiceAccountConfig {
+    /// A key of `clusters`: the cluster is asked about each token (TokenReview).
+    pub cluster: String,
+    /// The claim `iss` of its tokens: kube-apiserver's `--service-account-issuer`.
+    pub issuer: String,
+    /// Audiences that a token must have one of. By default the apiserver's own.
+    #[serde(default)]
+    pub audiences: Vec<String>,
+}
+
+/// Sessions.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SessionConfig {
-    /// How long a session lasts, after which the user logs in again: `8h` by default.
+    /// How long a browser's session lasts, after which the user logs in again: `8h` by default.
     #[serde(default = "default_lifetime", with = "humantime_serde")]
     #[schemars(with = "String")]
     pub lifetime: Duration,
+    /// How long the session of a command line (`witgate login`) lasts: `7days` by default.
+    #[serde(default = "default_command_line_lifetime", with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub command_line_lifetime: Duration,
+    /// How often the issuer is asked whether a session's user may go on, and with which claims: `5m`
+    /// by default. Issuers that give no refresh token can't be asked.
+    #[serde(default = "default_refresh", with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub refresh: Duration,
 }
 
 /// Something in the section that can't be.
@@ -141,6 +182,8 @@ impl Default for SessionConfig {
     fn default() -> Self {
         Self {
             lifetime: default_lifetime(),
+            command_line_lifetime: default_command_line_lifetime(),
+            refresh: default_refresh(),
         }
     }
 }
@@ -149,8 +192,18 @@ fn default_lifetime() -> Duration {
     Duration::from_secs(8 * 3600)
 }
 
+fn default_command_line_lifetime() -> Duration {
+    Duration::from_secs(7 * 24 * 3600)
+}
+
+fn default_refresh() -> Duration {
+    Duration::from_secs(300)
+}
+
 fn default_scopes() -> Vec<String> {
-    ["email", "profile", "groups"].map(str::to_owned).to_vec()
+    ["email", "profile", "groups", "offline_access"]
+        .map(str::to_owned)
+        .to_vec()
 }
 
 fn default_algorithms() -> Vec<Algorithm> {

@@ -1,6 +1,11 @@
 //! What a request shows to prove who it comes from.
 
-use base64::{Engine, engine::general_purpose::STANDARD};
+use std::borrow::Cow;
+
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use http::{HeaderMap, header};
 use secrecy::SecretString;
 
@@ -10,9 +15,12 @@ use crate::{
     token::MAX_TOKEN,
 };
 
+/// What the subprotocol begins with that is a bearer token.
+pub(crate) const SUBPROTOCOL: &str = "base64url.bearer.authorization.k8s.io.";
+
 /// A credential, not yet looked into.
 pub(crate) enum Credential<'a> {
-    Bearer(&'a str),
+    Bearer(Cow<'a, str>),
     Basic {
         username: String,
         password: SecretString,
@@ -27,6 +35,7 @@ impl<'a> Credential<'a> {
         let mut values = headers.get_all(header::AUTHORIZATION).iter();
         match (values.next(), values.next()) {
             (Some(_), Some(_)) => Err(Invalid::SeveralHeaders),
+            (Some(_), None) if in_subprotocol(headers)?.is_some() => Err(Invalid::SeveralHeaders),
             (Some(value), None) => {
                 if value.len() > MAX_TOKEN + "Bearer ".len() {
                     return Err(Invalid::TooLarge {
@@ -36,7 +45,10 @@ impl<'a> Credential<'a> {
                 }
                 Self::parse(value.to_str().map_err(|_| Invalid::UnreadableHeader)?).map(Some)
             }
-            (None, _) => Ok(cookie::session(headers)?.map(Self::Session)),
+            (None, _) => match in_subprotocol(headers)? {
+                Some(token) => Ok(Some(Self::Bearer(token.into()))),
+                None => Ok(cookie::session(headers)?.map(Self::Session)),
+            },
         }
     }
 
@@ -49,7 +61,7 @@ impl<'a> Credential<'a> {
         if scheme.eq_ignore_ascii_case("bearer") {
             return match rest.bytes().any(|b| b.is_ascii_whitespace()) {
                 true => Err(Invalid::UnreadableHeader),
-                false => Ok(Self::Bearer(rest)),
+                false => Ok(Self::Bearer(rest.into())),
             };
         }
         if scheme.eq_ignore_ascii_case("basic") {
@@ -66,6 +78,27 @@ impl<'a> Credential<'a> {
         }
         Err(Invalid::Scheme(quoted(scheme)))
     }
+}
+
+/// Browsers can't set headers for a WebSocket, so Kubernetes takes a token among the subprotocols
+/// (`k8s.io/apiserver/pkg/authentication/request/websocket`).
+fn in_subprotocol(headers: &HeaderMap) -> Result<Option<String>, Invalid> {
+    let mut found = None;
+    for line in headers.get_all(header::SEC_WEBSOCKET_PROTOCOL) {
+        let line = line.to_str().map_err(|_| Invalid::UnreadableHeader)?;
+        for encoded in line
+            .split(',')
+            .filter_map(|name| name.trim().strip_prefix(SUBPROTOCOL))
+        {
+            let token = URL_SAFE_NO_PAD.decode(encoded.trim_end_matches('='));
+            let token = token.ok().and_then(|token| String::from_utf8(token).ok());
+            let token = token.ok_or(Invalid::UnreadableHeader)?;
+            if found.replace(token).is_some() {
+                return Err(Invalid::SeveralHeaders);
+            }
+        }
+    }
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -92,11 +125,34 @@ mod tests {
         let both = headers([("authorization", "bEaReR abc"), ("cookie", &cookie)]);
         assert!(matches!(
             Credential::of(&both),
-            Ok(Some(Credential::Bearer("abc")))
+            Ok(Some(Credential::Bearer(token))) if token == "abc"
         ));
         let cookie = headers([("cookie", &cookie)]);
         assert!(matches!(Credential::of(&cookie), Ok(Some(Credential::Session(id))) if id == session));
         assert!(matches!(Credential::of(&headers([])), Ok(None)));
+    }
+
+    #[test]
+    fn a_browsers_websocket_brings_its_token_among_the_subprotocols() {
+        let offered = format!(
+            "v4.channel.k8s.io, {SUBPROTOCOL}{}",
+            URL_SAFE_NO_PAD.encode("abc")
+        );
+        let one = headers([("sec-websocket-protocol", &offered)]);
+        assert!(matches!(
+            Credential::of(&one),
+            Ok(Some(Credential::Bearer(token))) if token == "abc"
+        ));
+        let both = headers([
+            ("sec-websocket-protocol", &offered),
+            ("authorization", "Bearer abc"),
+        ]);
+        assert_eq!(Credential::of(&both).err(), Some(Invalid::SeveralHeaders));
+        let nonsense = headers([(
+            "sec-websocket-protocol",
+            "base64url.bearer.authorization.k8s.io.!",
+        )]);
+        assert_eq!(Credential::of(&nonsense).err(), Some(Invalid::UnreadableHeader));
     }
 
     #[test]

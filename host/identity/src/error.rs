@@ -153,6 +153,18 @@ pub enum Invalid {
     /// The session cookie is there twice, or is not of its form.
     #[error("the session cookie can't be read: log in again")]
     Cookie,
+    /// It was revoked.
+    #[error("{0}: log in again")]
+    Revoked(&'static str),
+    /// A client certificate that no name can be read from.
+    #[error("the client certificate can't be used: {0}")]
+    Certificate(&'static str),
+    /// A service account's token that its cluster does not vouch for.
+    #[error("cluster {cluster} does not vouch for this service account token")]
+    ServiceAccount {
+        /// The cluster's name in the configuration.
+        cluster: String,
+    },
     /// The session has ended, or never was.
     #[error("the session has ended: log in again")]
     Session,
@@ -175,6 +187,9 @@ pub enum Unavailable {
     /// Sessions can't be looked up. Details are in the log.
     #[error("the gateway's state can't be reached")]
     State,
+    /// A cluster did not say whether a service account's token holds. Details are in the log.
+    #[error("cluster {0} can't be asked about service account tokens")]
+    Cluster(String),
     /// Too many passwords are being checked already.
     #[error("too many passwords are being checked: try again")]
     Busy,

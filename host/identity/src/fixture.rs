@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue, header};
 use serde_json::{Value, json};
 use witgate_plugins::Claims;
 
-use crate::{AuthError, Identity, IdentityConfig, Principal};
+use crate::{AuthError, Identity, IdentityConfig, Principal, Records, SealingKey, Surroundings};
 
 pub(crate) use self::{
     claims::{Fault, MirrorClaims},
@@ -29,6 +29,7 @@ pub(crate) struct World {
     pub(crate) issuer: TestIssuer,
     pub(crate) claims: Arc<MirrorClaims>,
     pub(crate) state: MemoryState,
+    pub(crate) records: Arc<Records>,
     pub(crate) identity: Identity,
 }
 
@@ -43,17 +44,19 @@ impl World {
         let issuer = TestIssuer::start(SigningKey::es256("k1")).await;
         let claims = Arc::new(MirrorClaims::default());
         let state = MemoryState::default();
-        let identity = identity(&config(&[&issuer], more), &claims, &state, None);
+        let records = records(&state).await;
+        let identity = identity(&config(&[&issuer], more), &claims, &records, None);
         Self {
             issuer,
             claims,
             state,
+            records,
             identity,
         }
     }
 
     pub(crate) async fn bearer(&self, token: &str) -> Result<Arc<Principal>, AuthError> {
-        self.identity.authenticate(&bearer(token)).await
+        self.identity.authenticate(&bearer(token), None).await
     }
 }
 
@@ -79,11 +82,20 @@ pub(crate) fn config(issuers: &[&TestIssuer], more: Value) -> IdentityConfig {
 pub(crate) fn identity(
     config: &IdentityConfig,
     claims: &Arc<MirrorClaims>,
-    state: &MemoryState,
+    records: &Arc<Records>,
     previous: Option<&Identity>,
 ) -> Identity {
-    let find = |name: &str| (name == "mirror").then(|| Arc::clone(claims) as Arc<dyn Claims>);
-    Identity::new(config, Path::new("."), &find, state, previous).unwrap()
+    let surroundings = Surroundings {
+        base_dir: Path::new("."),
+        claims: &|name| (name == "mirror").then(|| Arc::clone(claims) as Arc<dyn Claims>),
+        clusters: &|_| None,
+        records,
+    };
+    Identity::new(config, &surroundings, previous).unwrap()
+}
+
+pub(crate) async fn records(state: &MemoryState) -> Arc<Records> {
+    Arc::new(Records::open(state, SealingKey::random().unwrap()).await.unwrap())
 }
 
 pub(crate) fn bearer(token: &str) -> HeaderMap {

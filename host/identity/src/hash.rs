@@ -43,3 +43,9 @@ pub(crate) fn random_text() -> String {
 pub(crate) fn sha256(data: impl AsRef<[u8]>) -> [u8; 32] {
     Sha256::digest(data).into()
 }
+
+/// In seconds since 1970.
+pub(crate) fn now() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.unwrap_or_default().as_secs()
+}

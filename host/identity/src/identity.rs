@@ -3,85 +3,94 @@
 use std::{fmt, path::Path, sync::Arc};
 
 use witgate_plugins::Claims;
-use witgate_state::State;
 
 use crate::{
     basic::BasicUsers,
     cache::Principals,
-    config::{ConfigError, IdentityConfig, Settings},
+    config::{ConfigError, IdentityConfig, SessionSettings, Settings},
     issuer::{Issuer, IssuerStatus},
-    login::Attempts,
     names::Names,
-    session::Sessions,
+    records::Records,
+    service_account::{ServiceAccounts, TokenReviewer},
     static_token::StaticTokens,
 };
-
-/// The spaces of the state that are used here.
-const LOGINS: &str = "logins";
-const SESSIONS: &str = "sessions";
 
 /// Decides who is calling.
 pub struct Identity {
     /// Without a trailing slash.
     pub(crate) public_url: String,
-    pub(crate) issuers: Vec<Issuer>,
+    pub(crate) issuers: Vec<Arc<Issuer>>,
     pub(crate) names: Names,
     pub(crate) static_tokens: StaticTokens,
     pub(crate) basic_users: BasicUsers,
+    pub(crate) service_accounts: Vec<ServiceAccounts>,
     pub(crate) principals: Principals,
-    pub(crate) attempts: Arc<Attempts>,
-    pub(crate) sessions: Sessions,
+    pub(crate) session_settings: SessionSettings,
+    pub(crate) records: Arc<Records>,
+}
+
+/// Where a configuration's names lead.
+pub struct Surroundings<'a> {
+    /// The directory that relative paths are relative to.
+    pub base_dir: &'a Path,
+    /// Finds a claims plugin by its name.
+    pub claims: &'a dyn Fn(&str) -> Option<Arc<dyn Claims>>,
+    /// Finds a cluster by its name.
+    pub clusters: &'a dyn Fn(&str) -> Option<Arc<dyn TokenReviewer>>,
+    /// Sessions and the like, which outlive a configuration.
+    pub records: &'a Arc<Records>,
 }
 
 impl Identity {
-    /// Checks the configuration and reads the files that it names, relative to `base_dir`. Nothing
-    /// is asked of the network. `claims` finds a claims plugin by name. An issuer that `previous`
-    /// already knows keeps the keys that were fetched; what else was found out is found out anew,
-    /// since the plugins may be others.
+    /// Checks the configuration and reads the files that it names. Nothing is asked of the network.
+    /// An issuer that `previous` already knows keeps the keys that were fetched; what else was found
+    /// out is found out anew, since the plugins may be others.
     pub fn new(
         config: &IdentityConfig,
-        base_dir: &Path,
-        claims: &dyn Fn(&str) -> Option<Arc<dyn Claims>>,
-        state: &dyn State,
+        surroundings: &Surroundings<'_>,
         previous: Option<&Self>,
     ) -> Result<Self, ConfigError> {
-        let settings = Settings::check(config, base_dir)?;
+        let settings = Settings::check(config, surroundings.base_dir)?;
         let mut issuers = Vec::with_capacity(settings.issuers.len());
         for (index, issuer) in settings.issuers.iter().enumerate() {
             let path = format!("issuers[{index}]");
-            let plugin = claims(&issuer.claims).ok_or_else(|| ConfigError {
+            let plugin = (surroundings.claims)(&issuer.claims).ok_or_else(|| ConfigError {
                 path: format!("{path}.claims"),
                 reason: format!("there is no claims plugin {:?} under `plugins`", issuer.claims),
             })?;
             let providers = previous.into_iter().flat_map(|previous| &previous.issuers);
             let providers = providers.map(|issuer| Arc::clone(&issuer.provider));
-            issuers.push(Issuer::new(issuer, plugin, providers, &path)?);
+            issuers.push(Arc::new(Issuer::new(issuer, plugin, providers, &path)?));
         }
-        let space = |name: &str| {
-            state.space(name).map_err(|error| ConfigError {
-                path: "session".to_owned(),
-                reason: format!("there is nowhere to keep sessions: {error}"),
-            })
-        };
-        let attempts = match previous {
-            Some(previous) => Arc::clone(&previous.attempts),
-            None => Arc::new(Attempts::new(space(LOGINS)?)),
-        };
+        let mut service_accounts = Vec::with_capacity(settings.service_accounts.len());
+        for (index, config) in settings.service_accounts.into_iter().enumerate() {
+            let reviewer = (surroundings.clusters)(&config.cluster).ok_or_else(|| ConfigError {
+                path: format!("serviceAccounts[{index}].cluster"),
+                reason: format!("there is no cluster {:?} under `clusters`", config.cluster),
+            })?;
+            service_accounts.push(ServiceAccounts { config, reviewer });
+        }
         Ok(Self {
             public_url: settings.public_url,
             issuers,
             names: settings.names,
             static_tokens: StaticTokens::new(settings.tokens),
             basic_users: BasicUsers::new(settings.basic),
+            service_accounts,
             principals: Principals::new(),
-            attempts,
-            sessions: Sessions::new(space(SESSIONS)?, settings.session_lifetime),
+            session_settings: settings.session,
+            records: Arc::clone(surroundings.records),
         })
     }
 
     /// How each issuer is doing.
     pub fn issuers(&self) -> Vec<IssuerStatus> {
-        self.issuers.iter().map(Issuer::status).collect()
+        self.issuers.iter().map(|issuer| issuer.status()).collect()
+    }
+
+    /// Where browsers reach the gateway, without a trailing slash.
+    pub fn public_url(&self) -> &str {
+        &self.public_url
     }
 }
 
@@ -89,6 +98,14 @@ impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Identity")
             .field("issuers", &self.issuers())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Surroundings<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Surroundings")
+            .field("base_dir", &self.base_dir)
             .finish_non_exhaustive()
     }
 }

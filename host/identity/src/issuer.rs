@@ -14,6 +14,7 @@ pub(crate) use keys::{KeySet, Verdict};
 pub(crate) use provider::{Known, Provider};
 
 use crate::{
+    claims::LastKnown,
     config::{ConfigError, IssuerSettings},
     error::{AuthError, Invalid, Unavailable, quoted},
     token::{Unverified, check_times},
@@ -24,6 +25,7 @@ pub(crate) struct Issuer {
     pub(crate) settings: Arc<IssuerSettings>,
     pub(crate) provider: Arc<Provider>,
     pub(crate) claims: Arc<dyn Claims>,
+    pub(crate) last_known: LastKnown,
 }
 
 /// What is true of a token that was verified.
@@ -65,12 +67,35 @@ impl Issuer {
             settings: Arc::clone(settings),
             provider,
             claims,
+            last_known: LastKnown::new(settings.claims_lifetime, settings.claims_outage),
         })
     }
 
     /// Verifies an id_token of this issuer: the signature first, then what it says (OpenID Connect
     /// Core 3.1.3.7).
     pub(crate) async fn verify(&self, token: &Unverified<'_>) -> Result<Verified, AuthError> {
+        let expires = self.verify_signed(token).await?;
+        let subject = match token.text("sub")? {
+            Some(subject) if !subject.is_empty() => subject.to_owned(),
+            _ => {
+                return Err(Invalid::Claim {
+                    claim: "sub",
+                    why: "is not there, or empty".to_owned(),
+                }
+                .into());
+            }
+        };
+        let token = VerifiedToken {
+            issuer: self.settings.url.clone(),
+            subject,
+            claims: token.payload.clone(),
+        };
+        Ok(Verified { token, expires })
+    }
+
+    /// Verifies what all signed tokens have: that it is this issuer's, its times, and that it is for
+    /// this gateway. When it expires.
+    pub(crate) async fn verify_signed(&self, token: &Unverified<'_>) -> Result<SystemTime, AuthError> {
         let settings = &self.settings;
         let issuer = token.issuer()?;
         if issuer != settings.url {
@@ -124,22 +149,7 @@ impl Issuer {
         }
         let expires = check_times(&token.claims, SystemTime::now())?;
         self.check_audience(token)?;
-        let subject = match token.text("sub")? {
-            Some(subject) if !subject.is_empty() => subject.to_owned(),
-            _ => {
-                return Err(Invalid::Claim {
-                    claim: "sub",
-                    why: "is not there, or empty".to_owned(),
-                }
-                .into());
-            }
-        };
-        let token = VerifiedToken {
-            issuer: settings.url.clone(),
-            subject,
-            claims: token.payload.clone(),
-        };
-        Ok(Verified { token, expires })
+        Ok(expires)
     }
 
     /// What the issuer says of itself. Asks it if it was not asked yet.

@@ -4,15 +4,9 @@
 mod answer;
 mod attempts;
 mod exchange;
-mod query;
 mod return_to;
 
 use http::HeaderMap;
-
-pub use answer::{Login, LoginError, LogoutError, Redirect};
-pub(crate) use attempts::Attempts;
-use attempts::{Attempt, LIFETIME};
-use query::Query;
 
 use crate::{
     claims::resolve,
@@ -21,16 +15,26 @@ use crate::{
     hash::{random_text, sha256},
     identity::Identity,
     issuer::Issuer,
-    principal::Method,
+    principal::{Method, Proof, Subject},
+    query::Query,
+    revocation::{Revocation, Revoked},
+    session::{Client, Opening, id_of_cookie},
     token::Unverified,
 };
+pub use answer::{Login, LoginError, Logout, LogoutError, Redirect};
+pub(crate) use attempts::Attempts;
+use attempts::{Attempt, LIFETIME};
+pub(crate) use exchange::{RefreshError, refresh, revoke};
+
+/// What is kept of a browser's name for itself.
+const MAX_AGENT: usize = 200;
 
 impl Identity {
     /// Answers `GET /login?issuer=NAME&return_to=/path`: sends the browser to the issuer. `query` is
     /// the request's query without its question mark. With one issuer its name may be left away;
     /// with several and none named, the caller shows a choice.
     pub async fn login(&self, query: &str, headers: &HeaderMap) -> Result<Login, LoginError> {
-        let query = Query::parse(query)?;
+        let query = Query::parse(query).map_err(LoginError::Query)?;
         let return_to = query.get("return_to").unwrap_or("/");
         let return_to = return_to::normalise(return_to, &self.public_url).ok_or(LoginError::ReturnTo)?;
         let issuer = match (query.get("issuer"), self.issuers.as_slice()) {
@@ -64,7 +68,7 @@ impl Identity {
             return_to,
         };
         let nonce = attempt.nonce.clone();
-        let state = self.attempts.begin(attempt).await?;
+        let state = self.records.attempts.begin(attempt).await?;
         let location = request.url(state, nonce);
         Ok(Login::Redirect(Redirect::new(
             location,
@@ -74,9 +78,14 @@ impl Identity {
 
     /// Answers `GET /callback`, where the issuer sends the browser back to: opens a session.
     pub async fn callback(&self, query: &str, headers: &HeaderMap) -> Result<Redirect, LoginError> {
-        let query = Query::parse(query)?;
+        let query = Query::parse(query).map_err(LoginError::Query)?;
         let state = query.get("state").ok_or(LoginError::Stale)?;
-        let attempt = self.attempts.take(state).await?.ok_or(LoginError::Stale)?;
+        let attempt = self
+            .records
+            .attempts
+            .take(state)
+            .await?
+            .ok_or(LoginError::Stale)?;
         let browser = cookie::login(headers)
             .ok()
             .flatten()
@@ -108,37 +117,97 @@ impl Identity {
         let verified = issuer.verify(&token).await?;
         check_login(issuer, &token, &attempt.nonce).map_err(AuthError::from)?;
         exchange::check_access_token(&token, &tokens.access_token).map_err(AuthError::from)?;
+        let subject = Subject {
+            issuer: issuer.settings.url.clone(),
+            subject: verified.token.subject.clone(),
+        };
+        let issuer_session = token.text("sid").map_err(AuthError::from)?.map(str::to_owned);
+        let proof = Proof {
+            issued: Some(crate::hash::now()),
+            subject: Some(subject.clone()),
+            issuer_session: issuer_session.clone(),
+            ..Proof::default()
+        };
         // Whoever would be refused anyway gets no session, but the reason.
         let method = Method::Session {
             issuer: issuer.settings.name.clone(),
         };
-        resolve(issuer, &self.names, &verified.token, method, verified.expires).await?;
+        let principal = resolve(
+            issuer,
+            &self.names,
+            &verified.token,
+            method,
+            verified.expires,
+            proof,
+        )
+        .await?;
+        self.check(&principal)?;
 
         // The one before, if any, is over: its id may be known to others.
-        if let Ok(Some(before)) = cookie::session(headers) {
-            self.sessions.end(before).await?;
-        }
-        let id = self.sessions.open(issuer, verified.token).await?;
-        let cookies = [
-            cookie::set_session(&id, self.sessions.lifetime()),
-            cookie::clear_login(),
-        ];
+        self.end_browser(headers, &principal.user).await?;
+        let settings = &self.session_settings;
+        self.records
+            .grants
+            .put(
+                &subject,
+                verified.token.claims,
+                tokens.refresh_token.as_ref(),
+                settings,
+            )
+            .await?;
+        let opening = Opening {
+            issuer: issuer.settings.name.clone(),
+            subject,
+            user: principal.user,
+            client: Client::Browser {
+                agent: agent(headers),
+            },
+            issuer_session,
+            lifetime: settings.lifetime,
+        };
+        let id = self.records.sessions.open_browser(opening).await?;
+        let cookies = [cookie::set_session(&id, settings.lifetime), cookie::clear_login()];
         Ok(Redirect::new(attempt.return_to, cookies))
     }
 
     /// Answers `POST /logout`: ends the session. Refused when it is not a page of this gateway's
-    /// that asks: nobody is to be logged out by another site.
-    pub async fn logout(&self, headers: &HeaderMap) -> Result<Redirect, LogoutError> {
-        if !self.is_same_origin(headers) {
+    /// that asks: nobody is to be logged out by another site. The session at the issuer goes on;
+    /// where the issuer can end it too (RP-initiated logout), the answer says at which address.
+    pub async fn logout(&self, headers: &HeaderMap) -> Result<Logout, LogoutError> {
+        if !self.is_own_page(headers) {
             return Err(LogoutError::OtherSite);
         }
-        if let Ok(Some(id)) = cookie::session(headers) {
-            self.sessions.end(id).await.map_err(LogoutError::Unavailable)?;
-        }
-        Ok(Redirect::new("/".to_owned(), [cookie::clear_session()]))
+        let ended = self.end_browser(headers, "its user").await;
+        let issuer = ended.map_err(LogoutError::Unavailable)?;
+        let issuer = issuer.as_deref().and_then(|name| self.issuer(name));
+        Ok(Logout {
+            cookie: cookie::clear_session(),
+            issuer: issuer.and_then(|issuer| {
+                let endpoint = issuer.provider.end_session_endpoint()?;
+                let mut url = url::Url::parse(&endpoint).ok()?;
+                url.query_pairs_mut()
+                    .append_pair("client_id", &issuer.settings.client_id)
+                    .append_pair("post_logout_redirect_uri", &format!("{}/", self.public_url));
+                Some((issuer.settings.name.clone(), url.into()))
+            }),
+        })
     }
 
-    fn issuer(&self, name: &str) -> Option<&Issuer> {
+    /// Ends the session of a browser, if it has one; the name of its issuer.
+    async fn end_browser(&self, headers: &HeaderMap, by: &str) -> Result<Option<String>, Unavailable> {
+        let Ok(Some(secret)) = cookie::session(headers) else {
+            return Ok(None);
+        };
+        let id = id_of_cookie(secret);
+        let Some(session) = self.records.sessions.find(id).await? else {
+            return Ok(None);
+        };
+        self.end(&session, &Revocation::now(Revoked::Session { id }, by))
+            .await?;
+        Ok(Some(session.issuer))
+    }
+
+    pub(crate) fn issuer(&self, name: &str) -> Option<&std::sync::Arc<Issuer>> {
         self.issuers.iter().find(|issuer| issuer.settings.name == name)
     }
 
@@ -147,9 +216,11 @@ impl Identity {
         oauth2::RedirectUrl::new(url).map_err(|_| LoginError::NoIssuer)
     }
 
+    /// Whether it is a page of this gateway's that makes the browser send a request.
+    ///
     /// A page that is served with `Referrer-Policy: no-referrer` sends `Origin: null` with its forms,
     /// so where the browser says more (Fetch Metadata, W3C), that counts.
-    fn is_same_origin(&self, headers: &HeaderMap) -> bool {
+    pub fn is_own_page(&self, headers: &HeaderMap) -> bool {
         match (headers.get("sec-fetch-site"), headers.get(http::header::ORIGIN)) {
             (Some(site), _) => site == "same-origin",
             (None, Some(origin)) => origin == self.public_url.as_str(),
@@ -186,4 +257,11 @@ impl From<AuthError> for LoginError {
     fn from(error: AuthError) -> Self {
         Self::NotLetIn(error)
     }
+}
+
+/// What a browser says it is, for lists of sessions.
+fn agent(headers: &HeaderMap) -> String {
+    let agent = headers.get(http::header::USER_AGENT);
+    let agent = agent.and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+    agent.chars().take(MAX_AGENT).collect()
 }

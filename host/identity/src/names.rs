@@ -12,7 +12,7 @@ use unicode_normalization::UnicodeNormalization;
 
 use crate::{
     error::quoted,
-    principal::{Method, Principal},
+    principal::{Method, Principal, Proof},
 };
 
 pub(crate) use witgate_plugins::Identity as Proposal;
@@ -40,7 +40,7 @@ pub(crate) struct Names {
 }
 
 /// An identity that the policy has let pass.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Approved(Proposal);
 
 /// What is wrong with an identity.
@@ -145,7 +145,12 @@ impl Names {
 // === impl Approved ===
 
 impl Approved {
-    pub(crate) fn into_principal(self, method: Method, expires: Option<SystemTime>) -> Principal {
+    pub(crate) fn into_principal(
+        self,
+        method: Method,
+        expires: Option<SystemTime>,
+        proof: Proof,
+    ) -> Principal {
         let Self(Proposal {
             user,
             uid,
@@ -159,6 +164,7 @@ impl Approved {
             extra,
             method,
             expires,
+            proof,
         }
     }
 }

@@ -4,4 +4,6 @@ mod configuration;
 mod keys;
 mod login;
 mod machines;
+mod revocation;
+mod sessions;
 mod tokens;

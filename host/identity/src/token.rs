@@ -17,6 +17,9 @@ pub(crate) const MAX_TOKEN: usize = 16 << 10;
 /// Which types (`typ`, RFC 7515 section 4.1.9) an id_token may say it is.
 const TYPES: [&str; 2] = ["jwt", "application/jwt"];
 
+/// The same of a logout token.
+const LOGOUT_TYPES: [&str; 4] = ["logout+jwt", "application/logout+jwt", "jwt", "application/jwt"];
+
 /// Keycloak marks the kinds of its tokens in the payload. These are not id_tokens.
 const OTHER_KINDS: [&str; 4] = ["bearer", "refresh", "offline", "logout"];
 
@@ -40,6 +43,32 @@ pub(crate) struct Unverified<'a> {
 impl<'a> Unverified<'a> {
     /// Takes a token apart, and refuses what can't be an id_token by its form.
     pub(crate) fn parse(token: &'a str) -> Result<Self, Invalid> {
+        let parsed = Self::take_apart(token, &TYPES)?;
+        refuse_other_kinds(&parsed.claims)?;
+        Ok(parsed)
+    }
+
+    /// Takes a token apart, and refuses what can't be a logout token by its form (OpenID Connect
+    /// Back-Channel Logout 1.0, section 2.4).
+    pub(crate) fn parse_logout(token: &'a str) -> Result<Self, Invalid> {
+        let parsed = Self::take_apart(token, &LOGOUT_TYPES)?;
+        let event = parsed
+            .claims
+            .get("events")
+            .and_then(|events| events.get(LOGOUT_EVENT));
+        if !event.is_some_and(Value::is_object) {
+            return Err(Invalid::Type("token without a logout event".to_owned()));
+        }
+        if parsed.claims.contains_key("nonce") {
+            return Err(Invalid::Claim {
+                claim: "nonce",
+                why: "must not be in a logout token".to_owned(),
+            });
+        }
+        Ok(parsed)
+    }
+
+    fn take_apart(token: &'a str, types: &[&str]) -> Result<Self, Invalid> {
         if token.len() > MAX_TOKEN {
             return Err(Invalid::TooLarge {
                 length: token.len(),
@@ -64,7 +93,7 @@ impl<'a> Unverified<'a> {
         }
         if let Some(kind) = header.get("typ") {
             match kind.as_str() {
-                Some(kind) if TYPES.contains(&kind.to_ascii_lowercase().as_str()) => {}
+                Some(kind) if types.contains(&kind.to_ascii_lowercase().as_str()) => {}
                 _ => return Err(Invalid::Type(shown(kind))),
             }
         }
@@ -85,7 +114,6 @@ impl<'a> Unverified<'a> {
         };
 
         let (claims, payload) = parse_part("payload", payload)?;
-        refuse_other_kinds(&claims)?;
         let signature = decode("signature", signature)?;
         Ok(Self {
             algorithm,
@@ -107,6 +135,14 @@ impl<'a> Unverified<'a> {
                 why: "is not a string".to_owned(),
             }),
         }
+    }
+
+    /// A claim that is a time in whole seconds since 1970; nothing, if it is not.
+    pub(crate) fn seconds(&self, claim: &str) -> Option<u64> {
+        self.claims
+            .get(claim)?
+            .as_f64()
+            .map(|seconds| seconds.max(0.0) as u64)
     }
 
     /// The claim `iss`.

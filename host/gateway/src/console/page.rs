@@ -1,16 +1,32 @@
 //! The frame of every page, and the pages themselves. Nothing here needs a script.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use maud::{DOCTYPE, Markup, html};
-use witgate_identity::{Method, Principal};
+use witgate_identity::{Client, Method, Principal, SessionSummary};
 
+use super::kubeconfig;
 use crate::wiring::Wiring;
 
 /// Nothing is loaded from anywhere but here, nothing is framed, and forms are sent here only.
 const CONTENT_SECURITY_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
 );
+
+/// The same for a page whose form leads on to a command line that listens on this machine.
+const TO_LOOPBACK: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self' http://127.0.0.1:* http://[::1]:*; base-uri 'none'; frame-ancestors 'none'",
+);
+
+/// A page whose form leads to a loopback address.
+pub(super) fn page_to_loopback(principal: &Principal, title: &str, content: &Markup) -> Response {
+    let mut response = page(StatusCode::OK, title, Some(principal), content);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, TO_LOOPBACK);
+    response
+}
 
 /// A whole page.
 pub(super) fn page(
@@ -75,11 +91,173 @@ pub(super) fn welcome(wiring: &Wiring, return_to: Option<&str>) -> Markup {
 }
 
 /// What somebody sees who has.
-pub(super) fn home(wiring: &Wiring, principal: &Principal) -> Markup {
+pub(super) fn home(
+    wiring: &Wiring,
+    principal: &Principal,
+    own: &[SessionSummary],
+    all: &[SessionSummary],
+    claims: Option<&(String, String)>,
+) -> Markup {
     html! {
-        (identity(principal))
+        (identity(principal, claims))
         (clusters(wiring))
+        @if !own.is_empty() {
+            section aria-labelledby="sessions" {
+                h2 id="sessions" { "Your sessions" }
+                (sessions(own, principal, false))
+            }
+        }
+        @if wiring.config.admin.has(principal) {
+            section aria-labelledby="all-sessions" {
+                h2 id="all-sessions" { "Everybody's sessions" }
+                @if all.is_empty() { p class="quiet" { "There are none." } } @else { (sessions(all, principal, true)) }
+            }
+        }
         (plugins(wiring))
+    }
+}
+
+fn sessions(list: &[SessionSummary], principal: &Principal, of_all: bool) -> Markup {
+    html! {
+        div class="scroll" {
+            table {
+                thead { tr {
+                    @if of_all { th scope="col" { "User" } }
+                    th scope="col" { "Where" } th scope="col" { "Logged in with" }
+                    th scope="col" { "Since" } th scope="col" { "Until" }
+                    th scope="col" { span class="hidden" { "End it" } }
+                } }
+                tbody {
+                    @for session in list {
+                        @let here = principal.proof.session == Some(session.id);
+                        tr {
+                            @if of_all { td { (session.user) } }
+                            td {
+                                (place(&session.client))
+                                @if here { " " span class="good" { "this one" } }
+                            }
+                            td { (session.issuer) }
+                            td { (time(session.created)) }
+                            td { (time(session.expires)) }
+                            td {
+                                form method="post" action="/sessions/end" {
+                                    input type="hidden" name="id" value=(session.id);
+                                    button type="submit" class="small" aria-label={ "End the session of " (place(&session.client)) } { "End" }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn place(client: &Client) -> String {
+    match client {
+        Client::Browser { agent } => format!("Browser: {}", browser(agent)),
+        Client::CommandLine { name } => format!("Command line: {name}"),
+    }
+}
+
+/// The one word of a browser's name for itself that people know.
+fn browser(agent: &str) -> &str {
+    let known = ["Edg", "OPR", "Firefox", "Chrome", "Chromium", "Safari", "curl"];
+    let found = known.into_iter().find(|name| agent.contains(name));
+    match found {
+        Some("Edg") => "Edge",
+        Some("OPR") => "Opera",
+        Some(name) => name,
+        None if agent.is_empty() => "unknown",
+        None => agent,
+    }
+}
+
+fn time(seconds: u64) -> Markup {
+    let at = UNIX_EPOCH + Duration::from_secs(seconds);
+    let text = humantime::format_rfc3339_seconds(at).to_string();
+    let shown = text.trim_end_matches('Z').replace('T', " ");
+    html! { time datetime=(text) { (shown) " UTC" } }
+}
+
+/// Asks whether a command line may act for the user.
+pub(super) fn consent(
+    principal: &Principal,
+    name: &str,
+    code: Option<&str>,
+    hidden: &[(&str, &str)],
+    action: &str,
+) -> Markup {
+    html! {
+        section {
+            h1 { "Let a command line act for you?" }
+            p { strong { (name) } " asks to act as " strong { (principal.user) } ", with everything that you may do. It stays logged in until you end its session." }
+            @match code {
+                Some(code) => p { "Go on only if that machine shows this code: " code class="code" { (code) } },
+                None => p { "Go on only if you have just typed " code { "witgate login" } " or a kubectl command on this machine." },
+            }
+            form method="post" action=(action) class="choice" {
+                @for (key, value) in hidden { input type="hidden" name=(key) value=(value); }
+                button type="submit" name="decision" value="allow" { "Allow" }
+                button type="submit" name="decision" value="deny" class="second" { "Don't" }
+            }
+        }
+    }
+}
+
+/// Where a code is typed that another machine shows.
+pub(super) fn type_code(error: Option<&str>) -> Markup {
+    html! {
+        section {
+            h1 { "Log in another machine" }
+            @if let Some(error) = error { p role="alert" class="bad" { (error) } }
+            form method="get" action="/device" {
+                p {
+                    label for="code" { "The code that it shows" } br;
+                    input id="code" name="user_code" autocomplete="off" autocapitalize="characters" spellcheck="false" required autofocus placeholder="XXXX-XXXX";
+                }
+                button type="submit" { "Go on" }
+            }
+        }
+    }
+}
+
+/// What became of a consent.
+pub(super) fn decided(allowed: bool) -> Markup {
+    html! {
+        section {
+            @if allowed {
+                h1 { "It is logged in" }
+                p { "You can close this page and go back to the command line." }
+            } @else {
+                h1 { "It is not logged in" }
+                p { "If it was not you who began this, there is nothing more to do." }
+            }
+            p { a href="/" { "Your sessions" } }
+        }
+    }
+}
+
+/// Logged out here, and a way to be logged out at the issuer too.
+pub(super) fn logged_out(issuer: &str, url: &str) -> Markup {
+    html! {
+        section {
+            h1 { "You are logged out" }
+            p { "You may still be logged in at " (issuer) ": whoever uses this browser next could log in here as you." }
+            p { a class="button" href=(url) { "Log out of " (issuer) " too" } }
+            p { a href="/" { "Back" } }
+        }
+    }
+}
+
+/// Something that did not work.
+pub(super) fn failed(title: &str, reason: &str) -> Markup {
+    html! {
+        section {
+            h1 { (title) }
+            p role="alert" { (reason) }
+            p { a href="/" { "Back" } }
+        }
     }
 }
 
@@ -105,7 +283,7 @@ pub(super) fn not_let_in(reason: &str) -> Markup {
     }
 }
 
-fn identity(principal: &Principal) -> Markup {
+fn identity(principal: &Principal, claims: Option<&(String, String)>) -> Markup {
     html! {
         section aria-labelledby="identity" {
             h1 id="identity" { "You are " (principal.user) }
@@ -117,6 +295,16 @@ fn identity(principal: &Principal) -> Markup {
                 }
                 @if let Method::Session { issuer } = &principal.method {
                     tr { th scope="row" { "Logged in with" } td { (issuer) } }
+                }
+                @if let Some(subject) = &principal.proof.subject {
+                    tr { th scope="row" { "Known there as" } td { code { (subject.subject) } } }
+                }
+            }
+            @if let Some((plugin, claims)) = claims {
+                details {
+                    summary { "Why: what the issuer said, and who made this of it" }
+                    p class="quiet" { "The plugin " code { (plugin) } " made the names above of these claims:" }
+                    pre { code { (claims) } }
                 }
             }
         }
@@ -134,6 +322,13 @@ fn clusters(wiring: &Wiring) -> Markup {
                     @for name in wiring.clusters.keys() {
                         tr { th scope="row" { (name) } td { code { (wiring.config.identity.public_url) "/clusters/" (name) } } }
                     }
+                }
+                h3 { "Your kubeconfig" }
+                p class="quiet" { "There is no secret in it: kubectl logs in through " code { "witgate" } ", which has to be on your PATH." }
+                p { a class="button" href="/kubeconfig" download="kubeconfig" { "Download" } }
+                details {
+                    summary { "Show it, to copy" }
+                    pre { code { (kubeconfig::render(wiring)) } }
                 }
             }
         }

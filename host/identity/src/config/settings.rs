@@ -6,10 +6,13 @@ use argon2::password_hash::PasswordHashString;
 use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
 
-use super::{Algorithm, BasicConfig, ConfigError, IdentityConfig, IssuerConfig, TokenConfig};
+use super::{
+    Algorithm, BasicConfig, ConfigError, IdentityConfig, IssuerConfig, ServiceAccountConfig, SessionConfig,
+    TokenConfig,
+};
 use crate::{
     names::{Names, Proposal},
-    principal::{Method, Principal},
+    principal::{Method, Principal, Proof, TokenDigest},
 };
 
 /// No secret and no bundle of authorities is larger.
@@ -24,6 +27,8 @@ const MAX_HASH_PASSES: u32 = 16;
 const SESSION_LIFETIMES: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(60)..=Duration::from_secs(30 * 24 * 3600);
 
+const REFRESHES: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
+
 /// The section `identity`, checked.
 pub(crate) struct Settings {
     /// Without a trailing slash.
@@ -32,7 +37,16 @@ pub(crate) struct Settings {
     pub(crate) names: Names,
     pub(crate) tokens: Vec<([u8; 32], Arc<Principal>)>,
     pub(crate) basic: Vec<(String, PasswordHashString, Arc<Principal>)>,
-    pub(crate) session_lifetime: Duration,
+    pub(crate) session: SessionSettings,
+    pub(crate) service_accounts: Vec<ServiceAccountConfig>,
+}
+
+/// How long sessions last, checked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SessionSettings {
+    pub(crate) lifetime: Duration,
+    pub(crate) command_line_lifetime: Duration,
+    pub(crate) refresh: Duration,
 }
 
 /// An issuer, checked, with the content of the files it names.
@@ -45,6 +59,12 @@ pub(crate) struct IssuerSettings {
     pub(crate) audiences: Vec<String>,
     pub(crate) scopes: Vec<String>,
     pub(crate) claims: String,
+    /// How long an answer of the claims plugin holds.
+    pub(crate) claims_lifetime: Option<Duration>,
+    /// How long after that it is used while the plugin fails.
+    pub(crate) claims_outage: Duration,
+    /// The parameter `prompt` of authorization requests.
+    pub(crate) prompt: Option<String>,
     /// The content of `caFile`.
     pub(crate) authorities: Option<Vec<u8>>,
     pub(crate) algorithms: Vec<Algorithm>,
@@ -104,13 +124,18 @@ impl Settings {
             }
             basic.push(check_basic(entry, &names, &path)?);
         }
-        if !SESSION_LIFETIMES.contains(&config.session.lifetime) {
-            let lifetime = humantime::format_duration(config.session.lifetime);
-            return Err(invalid(
-                "session",
-                "lifetime",
-                format!("{lifetime} is not between 1m and 30days"),
-            ));
+        let session = SessionSettings::check(&config.session)?;
+        for (index, entry) in config.service_accounts.iter().enumerate() {
+            let path = format!("serviceAccounts[{index}]");
+            let is_same = |other: &ServiceAccountConfig| other.issuer == entry.issuer;
+            let is_issuers = |other: &Arc<IssuerSettings>| other.url == entry.issuer;
+            if config.service_accounts.iter().take(index).any(is_same) || issuers.iter().any(is_issuers) {
+                return Err(invalid(
+                    &path,
+                    "issuer",
+                    format!("{:?} is another one's too", entry.issuer),
+                ));
+            }
         }
         Ok(Self {
             public_url: check_public_url(&config.public_url)?,
@@ -118,8 +143,46 @@ impl Settings {
             names,
             tokens,
             basic,
-            session_lifetime: config.session.lifetime,
+            session,
+            service_accounts: config.service_accounts.clone(),
         })
+    }
+}
+
+// === impl SessionSettings ===
+
+impl SessionSettings {
+    fn check(config: &SessionConfig) -> Result<Self, ConfigError> {
+        for (field, lifetime) in [
+            ("lifetime", config.lifetime),
+            ("commandLineLifetime", config.command_line_lifetime),
+        ] {
+            if !SESSION_LIFETIMES.contains(&lifetime) {
+                let lifetime = humantime::format_duration(lifetime);
+                return Err(invalid(
+                    "session",
+                    field,
+                    format!("{lifetime} is not between 1m and 30days"),
+                ));
+            }
+        }
+        if !REFRESHES.contains(&config.refresh) {
+            let refresh = humantime::format_duration(config.refresh);
+            return Err(invalid(
+                "session",
+                "refresh",
+                format!("{refresh} is not between 1s and 1day"),
+            ));
+        }
+        Ok(Self {
+            lifetime: config.lifetime,
+            command_line_lifetime: config.command_line_lifetime,
+            refresh: config.refresh,
+        })
+    }
+
+    pub(crate) fn longest_lifetime(&self) -> Duration {
+        self.lifetime.max(self.command_line_lifetime)
     }
 }
 
@@ -179,6 +242,9 @@ impl IssuerSettings {
                 .cloned()
                 .collect(),
             claims: config.claims.clone(),
+            claims_lifetime: config.claims_lifetime,
+            claims_outage: config.claims_outage,
+            prompt: config.prompt.clone(),
             authorities,
             algorithms: config.algorithms.clone(),
         })
@@ -246,7 +312,17 @@ fn check_token(
     let user = token.user.as_ref().unwrap_or(&token.name);
     Ok((
         digest,
-        principal(user, &token.groups, Method::StaticToken, names, path)?,
+        principal(
+            user,
+            &token.groups,
+            Method::StaticToken,
+            Proof {
+                token: Some(TokenDigest(digest)),
+                ..Proof::default()
+            },
+            names,
+            path,
+        )?,
     ))
 }
 
@@ -266,7 +342,7 @@ fn check_basic(
     Ok((
         username.clone(),
         hash,
-        principal(user, &entry.groups, Method::Basic, names, path)?,
+        principal(user, &entry.groups, Method::Basic, Proof::default(), names, path)?,
     ))
 }
 
@@ -294,6 +370,7 @@ fn principal(
     user: &str,
     groups: &[String],
     method: Method,
+    proof: Proof,
     names: &Names,
     path: &str,
 ) -> Result<Arc<Principal>, ConfigError> {
@@ -306,7 +383,7 @@ fn principal(
         path: path.to_owned(),
         reason: error.to_string(),
     })?;
-    Ok(Arc::new(approved.into_principal(method, None)))
+    Ok(Arc::new(approved.into_principal(method, None, proof)))
 }
 
 fn parse_sha256(text: &str) -> Option<[u8; 32]> {

@@ -17,6 +17,7 @@ use openidconnect::{
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::OwnedMutexGuard;
+use url::Url;
 
 use super::{Fetcher, KeySet, check_endpoint, fetch::FetchError};
 use crate::config::{ConfigError, IssuerSettings};
@@ -54,6 +55,10 @@ pub(crate) struct Known {
     pub(crate) secret_in_body: bool,
     /// Answers to authorization requests name the issuer (RFC 9207).
     pub(crate) names_itself: bool,
+    /// Where the issuer's own session can be ended.
+    end_session_endpoint: Option<String>,
+    /// Where refresh tokens can be given back.
+    pub(crate) revocation_endpoint: Option<String>,
     keys_url: JsonWebKeySetUrl,
     since: Instant,
 }
@@ -73,17 +78,24 @@ struct Failure {
     detail: String,
 }
 
-/// RFC 9207 section 3.
+/// What newer specifications add to discovery.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Rfc9207 {
+struct Additional {
+    /// RFC 9207 section 3.
     #[serde(default)]
     authorization_response_iss_parameter_supported: bool,
+    /// OpenID Connect RP-Initiated Logout 1.0, section 2.1.
+    #[serde(default)]
+    end_session_endpoint: Option<String>,
+    /// RFC 8414 section 2.
+    #[serde(default)]
+    revocation_endpoint: Option<String>,
 }
 
-impl AdditionalProviderMetadata for Rfc9207 {}
+impl AdditionalProviderMetadata for Additional {}
 
 type Metadata = ProviderMetadata<
-    Rfc9207,
+    Additional,
     CoreAuthDisplay,
     CoreClientAuthMethod,
     CoreClaimName,
@@ -125,6 +137,11 @@ impl Provider {
 
     pub(crate) fn fetcher(&self) -> &Fetcher {
         &self.fetcher
+    }
+
+    /// Where browsers end the issuer's own session, if it is known and offers that.
+    pub(crate) fn end_session_endpoint(&self) -> Option<String> {
+        self.current()?.end_session_endpoint.clone()
     }
 
     /// How many keys are known, and the last error's detail.
@@ -216,6 +233,8 @@ impl Provider {
                 keys,
                 authorization_endpoint: known.authorization_endpoint.clone(),
                 token_endpoint: known.token_endpoint.clone(),
+                end_session_endpoint: known.end_session_endpoint.clone(),
+                revocation_endpoint: known.revocation_endpoint.clone(),
                 keys_url: known.keys_url.clone(),
                 ..*known
             })
@@ -265,6 +284,16 @@ impl Known {
         if let Some(endpoint) = metadata.token_endpoint() {
             check_endpoint("token_endpoint", endpoint.url())?;
         }
+        let additional = metadata.additional_metadata();
+        for (what, endpoint) in [
+            ("revocation_endpoint", &additional.revocation_endpoint),
+            ("end_session_endpoint", &additional.end_session_endpoint),
+        ] {
+            if let Some(endpoint) = endpoint {
+                let url = Url::parse(endpoint).map_err(|error| format!("its {what} is no URL: {error}"))?;
+                check_endpoint(what, &url)?;
+            }
+        }
         let methods = metadata.token_endpoint_auth_methods_supported();
         let offers = |method| methods.is_some_and(|methods| methods.contains(&method));
         Ok(Self {
@@ -273,9 +302,9 @@ impl Known {
             token_endpoint: metadata.token_endpoint().cloned(),
             secret_in_body: offers(CoreClientAuthMethod::ClientSecretPost)
                 && !offers(CoreClientAuthMethod::ClientSecretBasic),
-            names_itself: metadata
-                .additional_metadata()
-                .authorization_response_iss_parameter_supported,
+            names_itself: additional.authorization_response_iss_parameter_supported,
+            end_session_endpoint: additional.end_session_endpoint.clone(),
+            revocation_endpoint: additional.revocation_endpoint.clone(),
             keys_url: metadata.jwks_uri().clone(),
             since: Instant::now(),
         })

@@ -27,10 +27,19 @@ pub struct Redirect {
     cookies: Vec<HeaderValue>,
 }
 
+/// A session that was ended.
+#[derive(Debug)]
+#[must_use]
+pub struct Logout {
+    pub(super) cookie: Option<HeaderValue>,
+    /// The issuer's name, and where the session there is ended, if it offers that.
+    pub issuer: Option<(String, String)>,
+}
+
 /// Why nobody is logged in. The messages are for the person who tried.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoginError {
-    /// The query is over 8 KiB, or has a parameter twice.
+    /// The query is over 32 KiB, or has a parameter twice.
     #[error("the address can't be read: {0}")]
     Query(&'static str),
     /// `return_to` leads somewhere else.
@@ -108,6 +117,17 @@ impl Redirect {
             headers.append(header::SET_COOKIE, cookie);
         }
         response
+    }
+}
+
+// === impl Logout ===
+
+impl Logout {
+    /// Has the browser forget its session.
+    pub fn forget<B>(&self, response: &mut Response<B>) {
+        if let Some(cookie) = &self.cookie {
+            response.headers_mut().append(header::SET_COOKIE, cookie.clone());
+        }
     }
 }
 

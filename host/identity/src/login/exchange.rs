@@ -3,18 +3,25 @@
 
 use std::fmt;
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
+use http::header;
 use oauth2::{
     AuthType, AuthorizationCode, ClientId, ClientSecret, CsrfToken, EndpointNotSet, EndpointSet,
-    ExtraTokenFields, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RequestTokenError, Scope,
-    StandardRevocableToken, StandardTokenResponse, TokenResponse, TokenUrl,
+    ExtraTokenFields, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RefreshToken, RequestTokenError,
+    Scope, StandardRevocableToken, StandardTokenResponse, TokenResponse, TokenUrl,
     basic::{
-        BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse, BasicTokenType,
+        BasicErrorResponse, BasicErrorResponseType, BasicRevocationErrorResponse,
+        BasicTokenIntrospectionResponse, BasicTokenType,
     },
 };
+use openidconnect::{AsyncHttpClient, HttpRequest};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256, Sha384, Sha512};
+use url::form_urlencoded;
 
 use super::LoginError;
 use crate::{
@@ -27,6 +34,7 @@ use crate::{
 pub(super) struct AuthorizationRequest {
     client: Client,
     scopes: Vec<Scope>,
+    prompt: Option<String>,
     challenge: PkceCodeChallenge,
     pub(super) verifier: PkceCodeVerifier,
 }
@@ -35,6 +43,22 @@ pub(super) struct AuthorizationRequest {
 pub(super) struct Tokens {
     pub(super) id_token: String,
     pub(super) access_token: SecretString,
+    pub(super) refresh_token: Option<SecretString>,
+}
+
+/// What the issuer gave for a refresh token.
+pub(crate) struct Refreshed {
+    pub(crate) id_token: Option<String>,
+    pub(crate) refresh_token: Option<SecretString>,
+}
+
+/// Why there is nothing new.
+#[derive(Debug)]
+pub(crate) enum RefreshError {
+    /// The issuer says that the user may not go on.
+    Refused(String),
+    /// It did not say.
+    Unavailable(String),
 }
 
 /// The id_token is taken as it is: it is verified where bearer tokens are.
@@ -72,7 +96,12 @@ impl AuthorizationRequest {
     pub(super) fn url(self, state: String, nonce: String) -> String {
         let request = self.client.authorize_url(|| CsrfToken::new(state));
         let request = request.add_scopes(self.scopes).set_pkce_challenge(self.challenge);
-        request.add_extra_param("nonce", nonce).url().0.into()
+        let request = request.add_extra_param("nonce", nonce);
+        let request = match self.prompt {
+            Some(prompt) => request.add_extra_param("prompt", prompt),
+            None => request,
+        };
+        request.url().0.into()
     }
 }
 
@@ -85,7 +114,8 @@ pub(super) fn request(
     let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
     let scopes = std::iter::once("openid").chain(issuer.settings.scopes.iter().map(String::as_str));
     Ok(AuthorizationRequest {
-        client: client(issuer, known, redirect)?,
+        client: client(issuer, known)?.set_redirect_uri(redirect.clone()),
+        prompt: issuer.settings.prompt.clone(),
         scopes: scopes.map(|scope| Scope::new(scope.to_owned())).collect(),
         challenge,
         verifier,
@@ -100,7 +130,7 @@ pub(super) async fn redeem(
     code: &str,
     verifier: &str,
 ) -> Result<Tokens, LoginError> {
-    let client = client(issuer, known, redirect)?;
+    let client = client(issuer, known)?.set_redirect_uri(redirect.clone());
     let answer = client
         .exchange_code(AuthorizationCode::new(code.to_owned()))
         .set_pkce_verifier(PkceCodeVerifier::new(verifier.to_owned()))
@@ -129,7 +159,87 @@ pub(super) async fn redeem(
     Ok(Tokens {
         id_token: id_token.ok_or_else(|| LoginError::NoToken("there is none in its answer".to_owned()))?,
         access_token: answer.access_token().secret().as_str().into(),
+        refresh_token: answer.refresh_token().map(|token| token.secret().as_str().into()),
     })
+}
+
+/// Asks the issuer for new tokens (OpenID Connect Core 12).
+pub(crate) async fn refresh(
+    issuer: &Issuer,
+    known: &Known,
+    token: &SecretString,
+) -> Result<Refreshed, RefreshError> {
+    let client = client(issuer, known).map_err(|error| RefreshError::Unavailable(error.to_string()))?;
+    let token = RefreshToken::new(token.expose_secret().to_owned());
+    let answer = client
+        .exchange_refresh_token(&token)
+        .request_async(issuer.provider.fetcher())
+        .await;
+    let answer = answer.map_err(|error| match &error {
+        // The other codes are about the gateway's client, not about the user.
+        RequestTokenError::ServerResponse(answer)
+            if *answer.error() == BasicErrorResponseType::InvalidGrant =>
+        {
+            let description = answer.error_description().map_or("invalid_grant", String::as_str);
+            RefreshError::Refused(plain(description))
+        }
+        RequestTokenError::ServerResponse(answer) => {
+            RefreshError::Unavailable(plain(answer.error().as_ref()))
+        }
+        RequestTokenError::Request(error) => RefreshError::Unavailable(error.to_string()),
+        RequestTokenError::Parse(..) => RefreshError::Unavailable("its answer can't be read".to_owned()),
+        RequestTokenError::Other(error) => RefreshError::Unavailable(plain(error)),
+    })?;
+    Ok(Refreshed {
+        id_token: answer.extra_fields().id_token.clone(),
+        refresh_token: answer.refresh_token().map(|token| token.secret().as_str().into()),
+    })
+}
+
+/// Tells the issuer that a refresh token is of no use any more (RFC 7009), if it takes that.
+pub(crate) async fn revoke(issuer: &Issuer, known: &Known, token: &SecretString) -> Result<(), String> {
+    let Some(endpoint) = &known.revocation_endpoint else {
+        return Ok(());
+    };
+    let request = revocation(issuer, known, endpoint, token).map_err(|error| error.to_string())?;
+    let answer = issuer.provider.fetcher().call(request).await;
+    match answer.map_err(|error| error.to_string())?.status() {
+        status if status.is_success() => Ok(()),
+        status => Err(format!("it answered {status}")),
+    }
+}
+
+/// A revocation request (RFC 7009 section 2.1).
+fn revocation(
+    issuer: &Issuer,
+    known: &Known,
+    endpoint: &str,
+    token: &SecretString,
+) -> Result<HttpRequest, http::Error> {
+    let settings = &issuer.settings;
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    form.append_pair("token", token.expose_secret())
+        .append_pair("token_type_hint", "refresh_token");
+    let mut request =
+        http::Request::post(endpoint).header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
+    match &settings.client_secret {
+        Some(secret) if !known.secret_in_body => {
+            let encoded = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+            let pair = format!(
+                "{}:{}",
+                encoded(&settings.client_id),
+                encoded(secret.expose_secret())
+            );
+            request = request.header(header::AUTHORIZATION, format!("Basic {}", STANDARD.encode(pair)));
+        }
+        secret => {
+            form.append_pair("client_id", &settings.client_id);
+            if let Some(secret) = secret {
+                form.append_pair("client_secret", secret.expose_secret());
+            }
+        }
+    }
+    request.body(form.finish().into_bytes())
 }
 
 /// Checks `at_hash`, if it is there (OpenID Connect Core 3.1.3.8).
@@ -152,7 +262,7 @@ pub(super) fn check_access_token(token: &Unverified<'_>, access_token: &SecretSt
     }
 }
 
-fn client(issuer: &Issuer, known: &Known, redirect: &RedirectUrl) -> Result<Client, LoginError> {
+fn client(issuer: &Issuer, known: &Known) -> Result<Client, LoginError> {
     let token_endpoint: TokenUrl = known
         .token_endpoint
         .clone()
@@ -166,8 +276,7 @@ fn client(issuer: &Issuer, known: &Known, redirect: &RedirectUrl) -> Result<Clie
     let client = oauth2::Client::new(ClientId::new(settings.client_id.clone()))
         .set_auth_uri(known.authorization_endpoint.clone())
         .set_token_uri(token_endpoint)
-        .set_auth_type(method)
-        .set_redirect_uri(redirect.clone());
+        .set_auth_type(method);
     Ok(match &settings.client_secret {
         Some(secret) => client.set_client_secret(ClientSecret::new(secret.expose_secret().to_owned())),
         None => client,

@@ -5,8 +5,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::{
-    Identity, IdentityConfig,
-    fixture::{MemoryState, MirrorClaims},
+    Identity, IdentityConfig, Surroundings,
+    fixture::{MemoryState, MirrorClaims, records},
 };
 
 /// The message for a section, or nothing if it is fine.
@@ -16,14 +16,15 @@ fn refusal(section: Value) -> Option<String> {
         Err(error) => return Some(error.to_string()),
     };
     let claims = std::sync::Arc::new(MirrorClaims::default());
-    let find = |name: &str| (name == "mirror").then(|| claims.clone() as _);
-    let built = Identity::new(
-        &config,
-        Path::new("/nowhere"),
-        &find,
-        &MemoryState::default(),
-        None,
-    );
+    let state = MemoryState::default();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let surroundings = Surroundings {
+        base_dir: Path::new("/nowhere"),
+        claims: &|name| (name == "mirror").then(|| claims.clone() as _),
+        clusters: &|_| None,
+        records: &runtime.block_on(records(&state)),
+    };
+    let built = Identity::new(&config, &surroundings, None);
     built.err().map(|error| error.to_string())
 }
 

@@ -143,10 +143,10 @@ async fn a_new_configuration_keeps_keys_and_drops_what_plugins_said() {
     let next = identity(
         &config(&[&world.issuer], json!({})),
         &claims,
-        &world.state,
+        &world.records,
         Some(&world.identity),
     );
-    next.authenticate(&bearer(&token)).await.unwrap();
+    next.authenticate(&bearer(&token), None).await.unwrap();
     assert_eq!((world.issuer.discoveries(), world.issuer.key_fetches()), (1, 1));
     assert_eq!(claims.calls(), 1);
 }

@@ -53,24 +53,30 @@ async fn a_password_lets_its_user_in_and_no_other_does() {
     for _ in 0..2 {
         let principal = world
             .identity
-            .authenticate(&basic("prom", "correct horse"))
+            .authenticate(&basic("prom", "correct horse"), None)
             .await
             .unwrap();
         assert_eq!(
             (principal.user.as_str(), &principal.method),
             ("prometheus", &Method::Basic)
         );
-        assert_eq!(world.identity.authenticate(&basic("prom", "wrong")).await, wrong);
-        assert_eq!(world.identity.authenticate(&basic("prom", "")).await, wrong);
+        assert_eq!(
+            world.identity.authenticate(&basic("prom", "wrong"), None).await,
+            wrong
+        );
+        assert_eq!(world.identity.authenticate(&basic("prom", ""), None).await, wrong);
         assert_eq!(
             world
                 .identity
-                .authenticate(&basic("nobody", "correct horse"))
+                .authenticate(&basic("nobody", "correct horse"), None)
                 .await,
             wrong
         );
         assert_eq!(
-            world.identity.authenticate(&basic("promcorrect", " horse")).await,
+            world
+                .identity
+                .authenticate(&basic("promcorrect", " horse"), None)
+                .await,
             wrong
         );
     }
@@ -79,7 +85,7 @@ async fn a_password_lets_its_user_in_and_no_other_does() {
 #[tokio::test]
 async fn without_configured_users_no_password_is_right() {
     let world = World::new().await;
-    let refused = world.identity.authenticate(&basic("prom", "x")).await;
+    let refused = world.identity.authenticate(&basic("prom", "x"), None).await;
     assert_eq!(refused, Err(Invalid::Password.into()));
 }
 
@@ -87,13 +93,13 @@ async fn without_configured_users_no_password_is_right() {
 async fn nothing_sent_is_not_the_same_as_something_wrong() {
     let world = World::new().await;
     assert_eq!(
-        world.identity.authenticate(&HeaderMap::new()).await,
+        world.identity.authenticate(&HeaderMap::new(), None).await,
         Err(AuthError::NoCredential)
     );
     let mut twice = bearer("a");
     twice.append(header::AUTHORIZATION, HeaderValue::from_static("Bearer b"));
     assert_eq!(
-        world.identity.authenticate(&twice).await,
+        world.identity.authenticate(&twice, None).await,
         Err(Invalid::SeveralHeaders.into())
     );
 }
