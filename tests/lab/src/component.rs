@@ -11,6 +11,8 @@ use std::{
     sync::Mutex,
 };
 
+use sha2::{Digest as _, Sha256};
+
 /// A component of the lab, by the programs that it needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Component {
@@ -18,6 +20,8 @@ pub enum Component {
     Etcd,
     /// kube-apiserver and kubectl, with etcd.
     Kubernetes,
+    /// The lab's own kubelet, with Kubernetes.
+    Kubelet,
     /// slapd and its offline tools.
     OpenLdap,
     /// dex.
@@ -40,11 +44,13 @@ pub struct Missing {
 /// Where a program comes from, which is where it is looked for.
 enum Origin {
     /// Built by `tests/lab/install` from the module that pins it: the folder under `go/`, and the
-    /// line of its go.mod that names the version.
+    /// line of its go.mod that names the version. A module with sources of its own is built again
+    /// when they change.
     Built {
         folder: &'static str,
         pin: &'static str,
         go_mod: &'static str,
+        sources: &'static [(&'static str, &'static str)],
     },
     /// A package of the system's.
     Packaged,
@@ -52,6 +58,16 @@ enum Origin {
 
 /// Debian keeps servers where users' `PATH` does not look.
 const SERVER_PATHS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
+
+/// All of `go/kubelet`: Go's files in the order of their names, then the module's.
+const KUBELET_SOURCES: [(&str, &str); 6] = [
+    ("command.go", include_str!("../go/kubelet/command.go")),
+    ("logs.go", include_str!("../go/kubelet/logs.go")),
+    ("main.go", include_str!("../go/kubelet/main.go")),
+    ("streams.go", include_str!("../go/kubelet/streams.go")),
+    ("go.mod", include_str!("../go/kubelet/go.mod")),
+    ("go.sum", include_str!("../go/kubelet/go.sum")),
+];
 
 /// Says whether `component` can be started here, so that a test of a suite can end early if not:
 ///
@@ -124,8 +140,14 @@ impl Component {
     /// The program of that name, which must be one of this component's.
     pub(crate) fn find(self, program: &'static str) -> Result<PathBuf, Missing> {
         let (directories, place) = match self.origin() {
-            Origin::Built { folder, pin, go_mod } => {
-                let directory = cache().join(format!("{folder}-{}", pinned_version(go_mod, pin)));
+            Origin::Built {
+                folder,
+                pin,
+                go_mod,
+                sources,
+            } => {
+                let version = pinned_version(go_mod, pin);
+                let directory = cache().join(format!("{folder}-{version}{}", source_key(sources)));
                 let place = format!("in {}", directory.display());
                 (vec![directory], place)
             }
@@ -149,8 +171,10 @@ impl Component {
     }
 
     fn find_all(self) -> Result<(), Missing> {
-        if self == Self::Kubernetes {
-            Self::Etcd.find_all()?;
+        match self {
+            Self::Kubernetes => Self::Etcd.find_all()?,
+            Self::Kubelet => Self::Kubernetes.find_all()?,
+            _ => {}
         }
         self.programs()
             .iter()
@@ -161,6 +185,7 @@ impl Component {
         match self {
             Self::Etcd => &["etcd", "etcdctl"],
             Self::Kubernetes => &["kube-apiserver", "kubectl"],
+            Self::Kubelet => &["lab-kubelet"],
             Self::OpenLdap => &["slapd", "slapadd"],
             Self::Dex => &["dex"],
             Self::Prometheus => &["prometheus"],
@@ -174,16 +199,25 @@ impl Component {
                 folder: "etcd",
                 pin: "go.etcd.io/etcd/server/v3",
                 go_mod: include_str!("../go/etcd/go.mod"),
+                sources: &[],
             },
             Self::Kubernetes => Origin::Built {
                 folder: "kubernetes",
                 pin: "k8s.io/kubernetes",
                 go_mod: include_str!("../go/kubernetes/go.mod"),
+                sources: &[],
+            },
+            Self::Kubelet => Origin::Built {
+                folder: "kubelet",
+                pin: "k8s.io/cri-streaming",
+                go_mod: include_str!("../go/kubelet/go.mod"),
+                sources: &KUBELET_SOURCES,
             },
             Self::Dex => Origin::Built {
                 folder: "dex",
                 pin: "github.com/dexidp/dex",
                 go_mod: include_str!("../go/dex/go.mod"),
+                sources: &[],
             },
             Self::OpenLdap | Self::Prometheus | Self::InfluxDb => Origin::Packaged,
         }
@@ -196,6 +230,7 @@ impl fmt::Display for Component {
         f.write_str(match self {
             Self::Etcd => "etcd",
             Self::Kubernetes => "kubernetes",
+            Self::Kubelet => "kubelet",
             Self::OpenLdap => "openldap",
             Self::Dex => "dex",
             Self::Prometheus => "prometheus",
@@ -226,6 +261,20 @@ fn pinned_version<'a>(go_mod: &'a str, module: &str) -> &'a str {
         .unwrap_or_default()
 }
 
+/// What tells builds of other sources apart: as in `tests/lab/install`, the beginning of the SHA-256
+/// of all of them in a row; nothing for a module that only pins.
+fn source_key(sources: &[(&str, &str)]) -> String {
+    if sources.is_empty() {
+        return String::new();
+    }
+    let mut digest = Sha256::new();
+    for (_name, text) in sources {
+        digest.update(text);
+    }
+    let digest = format!("{:x}", digest.finalize());
+    format!("-{}", digest.get(..12).unwrap_or_default())
+}
+
 fn is_executable(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
@@ -236,7 +285,12 @@ mod tests {
 
     #[test]
     fn every_pin_names_a_version() {
-        for component in [Component::Etcd, Component::Kubernetes, Component::Dex] {
+        for component in [
+            Component::Etcd,
+            Component::Kubernetes,
+            Component::Kubelet,
+            Component::Dex,
+        ] {
             let Origin::Built { pin, go_mod, .. } = component.origin() else {
                 panic!("{component} is built");
             };
@@ -250,6 +304,34 @@ mod tests {
         assert_eq!(pinned_version(go_mod, "example.org/a"), "v1.2.3");
         assert_eq!(pinned_version(go_mod, "example.org/b"), "v0.4.0");
         assert_eq!(pinned_version(go_mod, "example.org/c"), "");
+    }
+
+    #[test]
+    fn the_kubelet_speaks_as_its_cluster_does() {
+        let version = |component: Component| {
+            let Origin::Built { pin, go_mod, .. } = component.origin() else {
+                panic!("{component} is built");
+            };
+            pinned_version(go_mod, pin)
+        };
+        let (_major, minor) = version(Component::Kubernetes).split_once('.').unwrap();
+        assert_eq!(version(Component::Kubelet), format!("v0.{minor}"));
+    }
+
+    #[test]
+    fn every_source_of_the_kubelet_counts_for_its_key() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("go/kubelet");
+        let files = fs::read_dir(folder).unwrap();
+        let mut names: Vec<_> = files
+            .map(|file| file.unwrap().file_name().into_string().unwrap())
+            .filter(|name| name.ends_with(".go"))
+            .collect();
+        names.sort();
+        names.extend(["go.mod".to_owned(), "go.sum".to_owned()]);
+        assert_eq!(KUBELET_SOURCES.map(|(name, _)| name).as_slice(), names);
+        let one = [("main.go", "a")];
+        assert_ne!(source_key(&one), source_key(&[("main.go", "b")]));
+        assert_eq!(source_key(&one), "-ca978112ca1b");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
-use witgate_lab::{Dex, DexOptions, Error, Etcd, InfluxDb, Kubernetes, OpenLdap, Prometheus};
+use witgate_lab::{Dex, DexOptions, Error, Etcd, InfluxDb, Kubelet, Kubernetes, OpenLdap, Prometheus};
 
 /// Where a gateway or a login tool on this machine listens for the browser's return, by habit.
 const REDIRECT_URIS: [&str; 3] = [
@@ -15,6 +15,9 @@ const REDIRECT_URIS: [&str; 3] = [
 
 /// The database that the example configurations write to.
 const DATABASE: &str = "prometheus";
+
+/// The Pod to run commands in.
+const POD: &str = "web";
 
 /// Starts everything, prints where it is, and stops it when told to.
 pub(crate) async fn run() -> anyhow::Result<()> {
@@ -40,6 +43,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
 
 /// What could be started; the rest has said why not.
 struct Lab {
+    kubelet: Option<Kubelet>,
     kubernetes: Option<(Kubernetes, String)>,
     dex: Option<Dex>,
     ldap: Option<OpenLdap>,
@@ -57,7 +61,12 @@ impl Lab {
             start("Prometheus", Prometheus::start(|address| scrape_itself(&address))),
             start("etcd", Etcd::start()),
         );
+        let kubelet = match &kubernetes {
+            Some((kubernetes, _)) => start("the kubelet", kubelet(kubernetes)).await,
+            None => None,
+        };
         Self {
+            kubelet,
             kubernetes,
             dex,
             ldap,
@@ -79,6 +88,15 @@ impl Lab {
                     kubernetes.admin_kubeconfig().display()
                 ),
             );
+            if self.kubelet.is_some() {
+                row(
+                    "  a Pod",
+                    format!(
+                        "kubectl --kubeconfig {} exec -it {POD} -- sh  (on this machine)",
+                        kubernetes.admin_kubeconfig().display()
+                    ),
+                );
+            }
             row(
                 "  impersonator",
                 format!("{gateway}  (for the gateway's configuration)"),
@@ -158,6 +176,12 @@ async fn kubernetes() -> Result<(Kubernetes, String), Error> {
     let kubernetes = Kubernetes::start().await?;
     let gateway = kubernetes.gateway_kubeconfig().await?;
     Ok((kubernetes, gateway.display().to_string()))
+}
+
+async fn kubelet(kubernetes: &Kubernetes) -> Result<Kubelet, Error> {
+    let kubelet = Kubelet::start(kubernetes).await?;
+    kubelet.pod("default", POD).await?;
+    Ok(kubelet)
 }
 
 async fn identity() -> (Option<OpenLdap>, Option<Dex>) {

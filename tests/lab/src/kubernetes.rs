@@ -48,12 +48,13 @@ subjects:
 ///
 /// No controllers run: namespaces are made by the apiserver's own start, but a Deployment gets no
 /// Pods, and a namespace no default ServiceAccount (whose admission plugin is therefore off, so that
-/// Pods can be created).
+/// Pods can be created). No nodes are there but those of a [`Kubelet`](crate::Kubelet).
 #[derive(Debug)]
 pub struct Kubernetes {
     service: Service,
     etcd: Etcd,
     authority: Authority,
+    nodes: Authority,
     port: Port,
     dir: TempDir,
 }
@@ -87,6 +88,12 @@ impl Kubernetes {
         ];
         let (serving, serving_key) = authority.server(&names)?.write(dir.path(), "apiserver")?;
         let authority_path = write(dir.path(), "ca.crt", authority.certificate())?;
+        // Not the clients' authority: what it certifies to a user must not open a kubelet.
+        let nodes = Authority::new("kubernetes-nodes")?;
+        let nodes_path = write(dir.path(), "nodes.crt", nodes.certificate())?;
+        let (kubelet_client, kubelet_client_key) = nodes
+            .client("kube-apiserver", None)?
+            .write(dir.path(), "kubelet-client")?;
         let (account_key, account_public_key) = service_account_keys(dir.path())?;
         let launch = Launch::new("kube-apiserver", program, dir.path())
             .flag("etcd-servers", etcd.endpoint())
@@ -95,6 +102,9 @@ impl Kubernetes {
             .flag("tls-cert-file", serving)
             .flag("tls-private-key-file", serving_key)
             .flag("client-ca-file", authority_path)
+            .flag("kubelet-certificate-authority", nodes_path)
+            .flag("kubelet-client-certificate", kubelet_client)
+            .flag("kubelet-client-key", kubelet_client_key)
             .flag(
                 "service-account-issuer",
                 "https://kubernetes.default.svc.cluster.local",
@@ -116,6 +126,7 @@ impl Kubernetes {
             service,
             etcd,
             authority,
+            nodes,
             port,
             dir,
         };
@@ -140,6 +151,16 @@ impl Kubernetes {
     #[must_use]
     pub fn authority_path(&self) -> PathBuf {
         self.dir.path().join("ca.crt")
+    }
+
+    /// The authority of kubelets, and of the certificate that the apiserver shows them.
+    pub(crate) fn nodes(&self) -> &Authority {
+        &self.nodes
+    }
+
+    /// The certificate of the kubelets' authority, in a file.
+    pub(crate) fn nodes_path(&self) -> PathBuf {
+        self.dir.path().join("nodes.crt")
     }
 
     /// The etcd behind the apiserver, to stop it or to look into it.

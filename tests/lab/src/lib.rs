@@ -21,6 +21,7 @@ mod fault_proxy;
 mod gateway;
 pub mod http;
 mod influxdb;
+mod kubelet;
 mod kubernetes;
 mod openldap;
 mod pki;
@@ -40,6 +41,7 @@ pub use self::{
     fault_proxy::FaultProxy,
     gateway::Gateway,
     influxdb::InfluxDb,
+    kubelet::Kubelet,
     kubernetes::{Kubectl, KubectlOutput, Kubernetes},
     openldap::OpenLdap,
     pki::{Authority, Certified},

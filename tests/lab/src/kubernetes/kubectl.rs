@@ -26,6 +26,7 @@ pub struct Kubectl {
     program: PathBuf,
     identity: Vec<OsString>,
     kubeconfig: PathBuf,
+    settings: Vec<(&'static str, OsString)>,
     /// The home directory, for kubectl's cache of what the server offers.
     home: Arc<TempDir>,
 }
@@ -68,8 +69,17 @@ impl Kubectl {
             program,
             identity,
             kubeconfig,
+            settings: Vec::new(),
             home: Arc::new(home),
         })
+    }
+
+    /// The same kubectl with one more variable in its environment, such as
+    /// `KUBECTL_REMOTE_COMMAND_WEBSOCKETS`.
+    #[must_use]
+    pub fn env(mut self, name: &'static str, value: &str) -> Self {
+        self.settings.push((name, value.into()));
+        self
     }
 
     /// Runs a command to its end, which may be a failure.
@@ -144,16 +154,20 @@ impl Kubectl {
         let dir = tempfile::tempdir_in(self.home.path()).map_err(Error::io("a directory for kubectl"))?;
         let mut launch = Launch::new("kubectl", self.program.clone(), &dir.keep());
         launch.kept = Some(Arc::clone(&self.home));
-        launch.envs = self.environment().map(|(key, value)| (key.into(), value)).into();
+        launch.envs = self
+            .environment()
+            .map(|(key, value)| (key.into(), value))
+            .collect();
         Process::spawn(launch.args(self.identity.iter().cloned()).args(args))
     }
 
-    fn environment(&self) -> [(&'static str, OsString); 3] {
-        [
+    fn environment(&self) -> impl Iterator<Item = (&'static str, OsString)> {
+        let own = [
             ("HOME", self.home.path().into()),
             ("KUBECONFIG", self.kubeconfig.clone().into()),
             ("NO_PROXY", "127.0.0.1,localhost".into()),
-        ]
+        ];
+        own.into_iter().chain(self.settings.iter().cloned())
     }
 }
 
