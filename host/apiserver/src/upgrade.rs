@@ -32,6 +32,13 @@ pub(crate) struct Upgrade {
     client: OnUpgrade,
 }
 
+/// One side of a spliced connection.
+#[derive(Clone, Copy, Debug)]
+enum Side {
+    Client,
+    Cluster,
+}
+
 /// Why a connection can't change its protocol.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum Refused {
@@ -120,14 +127,19 @@ impl Upgrade {
         let (mut sent, mut received) = (0, 0);
         let why = {
             let until = attended.until();
-            let upwards = copy(&mut from_client, &mut to_upstream, &mut received);
-            let downwards = copy(&mut from_upstream, &mut to_client, &mut sent);
+            let upwards = copy(
+                (&mut from_client, Side::Client),
+                (&mut to_upstream, Side::Cluster),
+                &mut received,
+            );
+            let downwards = copy(
+                (&mut from_upstream, Side::Cluster),
+                (&mut to_client, Side::Client),
+                &mut sent,
+            );
             tokio::select! {
                 why = until => why,
-                ended = both_ways(upwards, downwards) => match ended {
-                    Ok(()) => "both sides ended it".to_owned(),
-                    Err(error) => error.to_string(),
-                },
+                why = both_ways(upwards, downwards) => why.to_owned(),
             }
         };
         attended.sent(sent);
@@ -137,27 +149,45 @@ impl Upgrade {
     }
 }
 
-/// Each half ends by itself: a client that has sent its last byte still reads.
+/// Each half ends by itself: a client that has sent its last byte still reads. Which side it was that
+/// ended it, by an error or, when both ended well, by being the first.
 async fn both_ways(
-    upwards: impl Future<Output = io::Result<()>>,
-    downwards: impl Future<Output = io::Result<()>>,
-) -> io::Result<()> {
-    tokio::try_join!(upwards, downwards).map(drop)
+    upwards: impl Future<Output = Result<(), Side>>,
+    downwards: impl Future<Output = Result<(), Side>>,
+) -> &'static str {
+    tokio::pin!(upwards, downwards);
+    let (side, rest) = tokio::select! {
+        ended = &mut upwards => match ended {
+            Ok(()) => (Side::Client, downwards.await),
+            failed => (Side::Client, failed),
+        },
+        ended = &mut downwards => match ended {
+            Ok(()) => (Side::Cluster, upwards.await),
+            failed => (Side::Cluster, failed),
+        },
+    };
+    let side = rest.err().unwrap_or(side);
+    match side {
+        Side::Client => "the client ended it",
+        Side::Cluster => "the cluster ended it",
+    }
 }
 
+/// Hands on bytes until there are no more, or one of the sides fails.
 async fn copy(
-    from: &mut (impl AsyncRead + Unpin),
-    to: &mut (impl AsyncWrite + Unpin),
+    (from, from_side): (&mut (impl AsyncRead + Unpin), Side),
+    (to, to_side): (&mut (impl AsyncWrite + Unpin), Side),
     count: &mut usize,
-) -> io::Result<()> {
+) -> Result<(), Side> {
     let mut buffer = vec![0; BUFFER];
     loop {
-        let length = from.read(&mut buffer).await?;
+        let length = from.read(&mut buffer).await.map_err(|_| from_side)?;
         if length == 0 {
-            return to.shutdown().await;
+            return to.shutdown().await.map_err(|_| to_side);
         }
-        to.write_all(buffer.get(..length).unwrap_or_default()).await?;
-        to.flush().await?;
+        let bytes = buffer.get(..length).unwrap_or_default();
+        to.write_all(bytes).await.map_err(|_| to_side)?;
+        to.flush().await.map_err(|_| to_side)?;
         *count += length;
     }
 }

@@ -125,6 +125,7 @@ async fn at_cluster(gateway: &Gateway, name: &str, mut request: Request) -> Resp
     let visit = gateway.begin(Route::Cluster, &mut request);
     let wiring = gateway.live.load_full();
     let origin = origins::allowed(&wiring, request.headers());
+    let is_discovery = is_discovery(&request);
     if let Some(response) = origins::preflight(&wiring, &request) {
         return gateway.end(visit, Answer::new(None, response)).await;
     }
@@ -150,8 +151,34 @@ async fn at_cluster(gateway: &Gateway, name: &str, mut request: Request) -> Resp
             }
         },
     };
+    if is_discovery {
+        tell_in_text(&mut answer);
+    }
     origins::share(origin.as_ref(), &mut answer.response);
     gateway.end(visit, answer).await
+}
+
+/// Whether kubectl asks what there is, before it asks what its user wants to know.
+fn is_discovery(request: &Request) -> bool {
+    let accepted = request
+        .headers()
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok());
+    matches!(request.uri().path(), "/api" | "/apis")
+        && accepted.is_some_and(|accepted| accepted.contains("g=apidiscovery.k8s.io"))
+}
+
+/// Where client-go asks what there is, it does not read the `Status` of a refusal: the user would see
+/// "unknown". It shows text as it is (`newUnstructuredResponseError` in `k8s.io/client-go/rest`).
+fn tell_in_text(answer: &mut Answer) {
+    let refusal = answer.response.extensions().get::<witgate_apiserver::Refusal>();
+    let Some(witgate_apiserver::Refusal(message)) = refusal else {
+        return;
+    };
+    *answer.response.body_mut() = axum::body::Body::from(message.clone());
+    let headers = answer.response.headers_mut();
+    let text = HeaderValue::from_static("text/plain; charset=utf-8");
+    headers.insert(header::CONTENT_TYPE, text);
 }
 
 /// Whoever may ask for something of Kubernetes' kind: known, and not too often.

@@ -12,6 +12,7 @@ use witgate_lab::{
     Authority, Component, Dex, DexOptions, Gateway, Kubectl, Kubernetes, OpenLdap, Port, eventually, http,
     require,
 };
+use witgate_tests::browser::{Browser, Page};
 
 /// How long a changed configuration may take to be in service: the gateway looks every second.
 const RELOAD: Duration = Duration::from_secs(30);
@@ -34,6 +35,12 @@ pub(crate) struct Site {
 }
 
 impl Site {
+    /// The token of the machine that may ask about tokens.
+    pub(crate) const APISERVER: &str = "the-token-of-an-apiserver-that-asks";
+
+    /// The issuer of the cluster's service accounts.
+    const SERVICE_ACCOUNTS: &str = "https://kubernetes.default.svc.cluster.local";
+
     /// A site, unless something that it takes is missing.
     pub(crate) async fn start() -> Option<Self> {
         Self::with_tokens_for(Duration::from_secs(3600)).await
@@ -54,6 +61,7 @@ impl Site {
         let (kubernetes, ldap) = tokio::join!(Kubernetes::start(), OpenLdap::start());
         let (kubernetes, ldap) = (kubernetes.unwrap(), ldap.unwrap());
         let dex = Dex::start(DexOptions {
+            redirect_uris: vec![format!("{url}/callback")],
             ldap: Some(&ldap),
             id_tokens,
             ..DexOptions::default()
@@ -70,7 +78,7 @@ impl Site {
             .unwrap();
         fs::write(dir.path().join("ca.pem"), authority.certificate()).unwrap();
         fs::write(dir.path().join("dex-client"), Dex::CLIENT_SECRET).unwrap();
-        let tls = "tls: {certificateFile: gateway.crt, keyFile: gateway.key}";
+        let tls = "tls: {certificateFile: gateway.crt, keyFile: gateway.key, clientCaFile: ca.pem}";
         let plugin = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/dist/claims-rules.wasm");
         let config = format!(
             "listeners:\n\
@@ -81,14 +89,21 @@ impl Site {
              plugins:\n  company:\n    kind: claims\n    file: {plugin:?}\n    \
                config: {{user: {{claim: email}}, groups: {{claim: groups, rules: [{{prefix: 'corp:'}}]}}}}\n\
              identity:\n  publicUrl: {url}\n  issuers:\n  \
-             - {{name: dex, url: '{}', clientId: {}, clientSecretFile: dex-client, claims: company}}\n\
+             - {{name: dex, url: '{}', clientId: {}, clientSecretFile: dex-client, claims: company}}\n  \
+               tokens: [{{name: apiserver, sha256: {}}}]\n  \
+               serviceAccounts: [{{cluster: lab, issuer: '{}'}}]\n\
              clusters:\n- {{name: lab, kubeconfig: {:?}}}\n\
+             admin: {{groups: ['corp:platform']}}\n\
+             webhooks: {{users: [apiserver]}}\n\
+             publicCaFile: ca.pem\n\
              audit: {{file: audit.log}}\n",
             ports[0].address(),
             ports[1].address(),
             ports[2].address(),
             dex.issuer(),
             Dex::CLIENT_ID,
+            digest(Self::APISERVER),
+            Self::SERVICE_ACCOUNTS,
             kubernetes.gateway_kubeconfig().await.unwrap(),
         );
         let gateway = Gateway::start_in(dir, &config).await.unwrap();
@@ -137,6 +152,27 @@ impl Site {
             .id_token(user, &format!("{user}-password"))
             .await
             .unwrap()
+    }
+
+    /// A certificate of an authority that the gateway takes.
+    pub(crate) fn certificate(&self, user: &str, group: &str) -> (PathBuf, PathBuf) {
+        let certified = self.authority.client(user, Some(group)).unwrap();
+        certified.write(self.gateway.dir(), user).unwrap()
+    }
+
+    /// A browser in which somebody of the directory has logged in.
+    pub(crate) async fn browser(&self, user: &str) -> (Browser, Page) {
+        let browser = Browser::new(&self.authority());
+        let connectors = browser.open(&format!("{}/login", self.url())).await;
+        let form = match connectors.link("/auth/ldap") {
+            Some(chosen) => browser.open(chosen.as_str()).await,
+            None => connectors,
+        };
+        let password = format!("{user}-password");
+        let fields = [("login", user), ("password", password.as_str())];
+        let page = browser.submit(&form, &fields).await;
+        assert!(page.text.contains("Your sessions"), "{}", page.text);
+        (browser, page)
     }
 
     /// kubectl with nothing but a server and a token.
@@ -190,4 +226,10 @@ impl Site {
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
     }
+}
+
+fn digest(token: &str) -> String {
+    use sha2::Digest;
+    let digest = sha2::Sha256::digest(token);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -37,7 +37,7 @@ async fn edited_rules_hold_for_tokens_and_sessions_that_are_in_use() {
     .unwrap();
     let page = browser.open(&world.url("/")).await;
     assert!(page.text.contains("<li>operators</li>"), "{}", page.text);
-    assert!(!page.text.contains("developers"), "{}", page.text);
+    assert!(!page.text.contains("<li>corp:developers</li>"), "{}", page.text);
 
     world.reconfigure(&Setup {
         rules: "[dnToCn, {deny: {group: platform, reason: the platform team is on holiday}}]".to_owned(),

@@ -56,10 +56,17 @@ impl Browser {
         self.http.get(url).send().await.unwrap()
     }
 
-    /// Fills in the page's first form and sends it off.
+    /// Fills in the page's first form and sends it off. What is given replaces hidden fields, too.
     pub async fn submit(&self, page: &Page, fields: &[(&str, &str)]) -> Page {
-        let action = page.form_action().expect("the page has a form");
-        let mut form = page.hidden_fields();
+        self.submit_to(page, "", fields).await
+    }
+
+    /// The same with the first form that goes to an address with this in it.
+    pub async fn submit_to(&self, page: &Page, part: &str, fields: &[(&str, &str)]) -> Page {
+        let form = page.form(part).expect("the page has such a form");
+        let action = page.form_action(form).expect("the form's address is one");
+        let mut form = hidden_fields(form);
+        form.retain(|(name, _)| !fields.iter().any(|(given, _)| given == name));
         form.extend(
             fields
                 .iter()
@@ -124,33 +131,30 @@ impl Page {
         found.map(String::as_str)
     }
 
-    /// Where the first form goes to.
-    fn form_action(&self) -> Option<Url> {
-        let form = self.text.split("<form").nth(1)?.split('>').next()?;
-        match attribute(form, "action") {
+    /// The first form that goes to an address with this in it.
+    fn form(&self, part: &str) -> Option<&str> {
+        let forms = self.text.split("<form").skip(1);
+        let mut forms = forms.filter_map(|form| form.split("</form").next());
+        forms.find(|form| attribute(form, "action").unwrap_or_default().contains(part))
+    }
+
+    fn form_action(&self, form: &str) -> Option<Url> {
+        match attribute(form.split('>').next()?, "action") {
             Some(action) => self.url.join(&action).ok(),
             None => Some(self.url.clone()),
         }
     }
+}
 
-    fn hidden_fields(&self) -> Vec<(String, String)> {
-        let form = self
-            .text
-            .split("<form")
-            .nth(1)
-            .unwrap_or_default()
-            .split("</form")
-            .next()
-            .unwrap_or_default();
-        let inputs = form
-            .split("<input")
-            .skip(1)
-            .filter_map(|input| input.split('>').next());
-        let hidden = inputs.filter(|input| input.contains("hidden"));
-        hidden
-            .filter_map(|input| Some((attribute(input, "name")?, attribute(input, "value")?)))
-            .collect()
-    }
+fn hidden_fields(form: &str) -> Vec<(String, String)> {
+    let inputs = form
+        .split("<input")
+        .skip(1)
+        .filter_map(|input| input.split('>').next());
+    let hidden = inputs.filter(|input| input.contains("hidden"));
+    hidden
+        .filter_map(|input| Some((attribute(input, "name")?, attribute(input, "value")?)))
+        .collect()
 }
 
 /// An attribute's value, with the few references that our pages and dex's have.
