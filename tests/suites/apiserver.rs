@@ -2,6 +2,8 @@
 
 #[path = "apiserver/acting.rs"]
 mod acting;
+#[path = "apiserver/chromium.rs"]
+mod chromium;
 #[path = "apiserver/command_line.rs"]
 mod command_line;
 #[path = "apiserver/revocation.rs"]

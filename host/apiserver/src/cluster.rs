@@ -183,7 +183,7 @@ impl Cluster {
             _ => {
                 let (mut parts, body) = response.into_parts();
                 headers::remove_hop_by_hop(&mut parts.headers);
-                let attended = target.is_stream().then(|| attended());
+                let attended = target.is_stream().then(attended);
                 Response::from_parts(parts, Body::new(Stream::new(body, place, attended)))
             }
         };

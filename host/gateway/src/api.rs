@@ -236,7 +236,7 @@ async fn with_form(
     let visit = gateway.begin(Route::OAuth, &mut request);
     let wiring = gateway.live.load_full();
     if let Err(refused) = routes::admit_address(&wiring, Shown::of(&request)) {
-        return gateway.end(visit, refused).await;
+        return gateway.end(visit, *refused).await;
     }
     let answer = match read(request, BODY).await {
         Err(refused) => Answer::refused(None, "the form can't be read", refused),
@@ -272,7 +272,7 @@ async fn as_principal(
         request.headers_mut().remove(header::COOKIE);
     }
     let answer = match routes::admit(&wiring, Shown::of(&request)).await {
-        Err(refused) => refused,
+        Err(refused) => *refused,
         Ok(principal) => match act(&wiring, &principal, request).await {
             Ok(response) => Answer::new(Some(principal), response),
             Err(refused) => {

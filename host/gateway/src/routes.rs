@@ -131,7 +131,7 @@ async fn at_cluster(gateway: &Gateway, name: &str, mut request: Request) -> Resp
     }
     origins::distrust_cookies(&wiring, request.headers_mut());
     let mut answer = match admit(&wiring, Shown::of(&request)).await {
-        Err(refused) => refused,
+        Err(refused) => *refused,
         Ok(principal) => match wiring.clusters.get(name) {
             None => {
                 let message = no_cluster(&wiring, name);
@@ -182,24 +182,24 @@ fn tell_in_text(answer: &mut Answer) {
 }
 
 /// Whoever may ask for something of Kubernetes' kind: known, and not too often.
-pub(crate) async fn admit(wiring: &Wiring, shown: Shown<'_>) -> Result<Arc<Principal>, Answer> {
+pub(crate) async fn admit(wiring: &Wiring, shown: Shown<'_>) -> Result<Arc<Principal>, Box<Answer>> {
     admit_address(wiring, shown)?;
     let principal = authenticate(wiring, shown)
         .await
-        .map_err(|error| not_let_in(&error))?;
+        .map_err(|error| Box::new(not_let_in(&error)))?;
     match wiring.limits.user(&principal.user) {
         Ok(()) => Ok(principal),
-        Err(error) => Err(too_many(Some(principal), error)),
+        Err(error) => Err(Box::new(too_many(Some(principal), error))),
     }
 }
 
 /// An address from which requests don't come too often.
-pub(crate) fn admit_address(wiring: &Wiring, shown: Shown<'_>) -> Result<(), Answer> {
+pub(crate) fn admit_address(wiring: &Wiring, shown: Shown<'_>) -> Result<(), Box<Answer>> {
     let Some(Peer(peer)) = shown.extensions.get::<Peer>() else {
         return Ok(());
     };
     let limited = wiring.limits.address(peer.ip());
-    limited.map_err(|error| too_many(None, error))
+    limited.map_err(|error| Box::new(too_many(None, error)))
 }
 
 fn too_many(principal: Option<Arc<Principal>>, error: TooMany) -> Answer {
@@ -257,7 +257,7 @@ async fn prometheus(State(gateway): State<Arc<Gateway>>, mut request: Request) -
     // A browser's cookie does not count here: another site could have sent it along.
     request.headers_mut().remove(header::COOKIE);
     if let Err(refused) = admit_address(&wiring, Shown::of(&request)) {
-        return gateway.end(visit, as_outage(refused)).await;
+        return gateway.end(visit, as_outage(*refused)).await;
     }
     let admitted = match authenticate(&wiring, Shown::of(&request)).await {
         Ok(principal) => match wiring.limits.user(&principal.user) {

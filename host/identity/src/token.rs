@@ -137,12 +137,11 @@ impl<'a> Unverified<'a> {
         }
     }
 
-    /// A claim that is a time in whole seconds since 1970; nothing, if it is not.
+    /// A claim that is a time, in whole seconds since 1970; nothing, if it is not.
     pub(crate) fn seconds(&self, claim: &str) -> Option<u64> {
-        self.claims
-            .get(claim)?
-            .as_f64()
-            .map(|seconds| seconds.max(0.0) as u64)
+        let seconds = self.claims.get(claim)?.as_f64()?;
+        let seconds = std::time::Duration::try_from_secs_f64(seconds).ok()?;
+        Some(seconds.as_secs())
     }
 
     /// The claim `iss`.

@@ -125,6 +125,7 @@ mod tests {
             extra: Vec::new(),
             method: Method::Basic,
             expires: None,
+            proof: witgate_identity::Proof::default(),
         }
     }
 

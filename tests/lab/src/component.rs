@@ -30,6 +30,8 @@ pub enum Component {
     Prometheus,
     /// InfluxDB 1.x.
     InfluxDb,
+    /// Chromium, chromedriver and certutil.
+    Chromium,
 }
 
 /// A program that a component needs and that this machine does not have.
@@ -186,6 +188,7 @@ impl Component {
             Self::Etcd => &["etcd", "etcdctl"],
             Self::Kubernetes => &["kube-apiserver", "kubectl"],
             Self::Kubelet => &["lab-kubelet"],
+            Self::Chromium => &["chromium", "chromedriver", "certutil"],
             Self::OpenLdap => &["slapd", "slapadd"],
             Self::Dex => &["dex"],
             Self::Prometheus => &["prometheus"],
@@ -219,7 +222,7 @@ impl Component {
                 go_mod: include_str!("../go/dex/go.mod"),
                 sources: &[],
             },
-            Self::OpenLdap | Self::Prometheus | Self::InfluxDb => Origin::Packaged,
+            Self::OpenLdap | Self::Prometheus | Self::InfluxDb | Self::Chromium => Origin::Packaged,
         }
     }
 }
@@ -231,6 +234,7 @@ impl fmt::Display for Component {
             Self::Etcd => "etcd",
             Self::Kubernetes => "kubernetes",
             Self::Kubelet => "kubelet",
+            Self::Chromium => "chromium",
             Self::OpenLdap => "openldap",
             Self::Dex => "dex",
             Self::Prometheus => "prometheus",

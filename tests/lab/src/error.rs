@@ -79,6 +79,15 @@ pub enum Error {
         source: reqwest::Error,
     },
 
+    /// A program that helps the lab said something that it should not have.
+    #[error("{what}: {problem}")]
+    Answer {
+        /// The program.
+        what: &'static str,
+        /// What it said.
+        problem: String,
+    },
+
     /// A component refused a request.
     #[error("{what} was answered {status}: {body}")]
     Refused {

@@ -12,6 +12,7 @@
 //! # }
 //! ```
 
+mod chromium;
 mod component;
 mod dex;
 mod error;
@@ -33,6 +34,7 @@ mod service;
 pub use rustix::process::Signal;
 
 pub use self::{
+    chromium::Chromium,
     component::{Component, Missing, require},
     dex::{Dex, DexOptions, GroupNames, TokenRequest, Tokens},
     error::Error,

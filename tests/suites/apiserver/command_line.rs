@@ -10,7 +10,7 @@ use std::{
 
 use futures::future::join_all;
 use tempfile::TempDir;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use witgate_lab::{Gateway, Kubectl, eventually};
 use witgate_tests::browser::{Browser, Page};
 
@@ -67,20 +67,32 @@ impl Machine {
 
     /// A kubectl that runs `witgate credential` by itself.
     pub(crate) fn kubectl(&self) -> Kubectl {
+        self.kubectl_with(&self.kubeconfig)
+    }
+
+    /// The same with another kubeconfig.
+    pub(crate) fn kubectl_with(&self, kubeconfig: &Path) -> Kubectl {
         let directory = Gateway::binary().unwrap().parent().unwrap().to_owned();
         let path = format!("{}:{}", directory.display(), std::env::var("PATH").unwrap());
         let home = self.home.path().join("state");
-        Kubectl::with_kubeconfig(&self.kubeconfig)
+        Kubectl::with_kubeconfig(kubeconfig)
             .unwrap()
             .env("PATH", &path)
             .env("WITGATE_HOME", home.to_str().unwrap())
     }
 
+    /// Runs `witgate login`, and returns what it has the browser open.
+    pub(crate) async fn begin_login(&self) -> (Child, String) {
+        let opened = self.home.path().join("opened");
+        let running = self.command(&["login"]).stderr(Stdio::piped()).spawn().unwrap();
+        let url = read_when_there(&opened).await;
+        fs::remove_file(opened).unwrap();
+        (running, url)
+    }
+
     /// Logs in, in a browser in which somebody is logged in already.
     pub(crate) async fn log_in(&self, browser: &Browser) -> Page {
-        let opened = self.home.path().join("opened");
-        let mut running = self.command(&["login"]).stderr(Stdio::piped()).spawn().unwrap();
-        let url = read_when_there(&opened).await;
+        let (mut running, url) = self.begin_login().await;
         let asked = browser.open(&url).await;
         assert!(
             asked.text.contains("Let a command line act for you?"),
@@ -92,7 +104,6 @@ impl Machine {
             .await;
         let status = running.wait().await.unwrap();
         assert!(status.success(), "{status}");
-        fs::remove_file(opened).unwrap();
         answered
     }
 
@@ -231,8 +242,7 @@ async fn a_machine_without_a_browser_shows_a_code() {
 async fn pages_of_others_can_not_hand_the_command_line_a_code() {
     let Some(site) = Site::start().await else { return };
     let machine = Machine::new(&site).await;
-    let mut running = machine.command(&["login"]).spawn().unwrap();
-    let url = read_when_there(&machine.home.path().join("opened")).await;
+    let (mut running, url) = machine.begin_login().await;
     let asked: url::Url = url.parse().unwrap();
     let get = |name: &str| {
         let mut pairs = asked.query_pairs();

@@ -28,8 +28,8 @@ pub(crate) struct Site {
     /// The configuration that the gateway was started with.
     pub(crate) config: String,
     dex: Dex,
-    _ldap: OpenLdap,
-    authority: Authority,
+    pub(crate) ldap: OpenLdap,
+    pub(crate) authority: Authority,
     /// Of the gateway, of the cluster at the root, and of metrics.
     ports: [Port; 3],
 }
@@ -114,7 +114,7 @@ impl Site {
             client,
             config,
             dex,
-            _ldap: ldap,
+            ldap,
             authority,
             ports,
         })

@@ -18,6 +18,7 @@ async fn revoke(world: &World, revoked: Revoked) {
         .unwrap();
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it reads well around a call")]
 fn is_revoked(result: Result<Arc<Principal>, AuthError>) -> bool {
     matches!(
         result,

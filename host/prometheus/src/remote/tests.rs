@@ -33,6 +33,7 @@ fn prom() -> Principal {
         extra: Vec::new(),
         method,
         expires: None,
+        proof: witgate_identity::Proof::default(),
     }
 }
 

@@ -1,0 +1,164 @@
+//! What people do in their browser, in a real one: log in with nothing but the keyboard, download a
+//! kubeconfig, let a command line act for them, end its session, log out.
+
+use std::{fs, path::Path, time::Duration};
+
+use fantoccini::{Client, Locator, elements::Element, key::Key};
+use witgate_lab::{Chromium, Component, eventually, require};
+
+use crate::{SOON, command_line::Machine, complaint, grant, site::Site};
+
+async fn wait_for(client: &Client, css: &str) -> Element {
+    let wait = client.wait().at_most(Duration::from_secs(30));
+    match wait.for_element(Locator::Css(css)).await {
+        Ok(element) => element,
+        Err(error) => panic!("{css}: {error}: {}", client.source().await.unwrap()),
+    }
+}
+
+async fn text(client: &Client) -> String {
+    wait_for(client, "main").await.text().await.unwrap()
+}
+
+async fn wait_for_text(client: &Client, expected: &str) {
+    eventually(expected, SOON, async || {
+        let found = match client.find(Locator::Css("main")).await {
+            Ok(main) => main.text().await.map_err(|error| error.to_string())?,
+            Err(error) => return Err(error.to_string()),
+        };
+        if found.contains(expected) {
+            Ok(())
+        } else {
+            Err(found)
+        }
+    })
+    .await
+    .unwrap();
+}
+
+/// Presses a key wherever the focus is.
+async fn press(client: &Client, key: Key) {
+    let focused = client.active_element().await.unwrap();
+    focused.send_keys(&char::from(key).to_string()).await.unwrap();
+}
+
+/// For people to look at.
+async fn screenshot(client: &Client, name: &str) {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("screenshots");
+    fs::create_dir_all(&directory).unwrap();
+    let png = client.screenshot().await.unwrap();
+    fs::write(directory.join(name).with_extension("png"), png).unwrap();
+}
+
+#[tokio::test]
+async fn a_person_gets_from_the_login_form_to_kubectl_and_out_again() {
+    let Ok(()) = require(Component::Chromium) else {
+        return;
+    };
+    let Some(site) = Site::start().await else { return };
+    grant(&site.kubernetes, "corp:platform").await;
+    let chromium = Chromium::start(&site.authority).await.unwrap();
+    let client = chromium.client();
+
+    client.goto(&site.url()).await.unwrap();
+    wait_for_text(client, "Log in with dex").await;
+    screenshot(client, "1-welcome").await;
+    // The link that skips to the content, the name, the button: three steps with the keyboard.
+    for _ in 0..3 {
+        press(client, Key::Tab).await;
+    }
+    assert_eq!(
+        client.active_element().await.unwrap().text().await.unwrap(),
+        "Log in with dex"
+    );
+    press(client, Key::Enter).await;
+    let chosen = client.wait().at_most(Duration::from_secs(10));
+    if let Ok(connector) = chosen.for_element(Locator::Css("a[href*='/auth/ldap']")).await {
+        connector.click().await.unwrap();
+    }
+    wait_for(client, "input[name=login]")
+        .await
+        .send_keys("alice")
+        .await
+        .unwrap();
+    let password = wait_for(client, "input[name=password]").await;
+    password.send_keys("alice-password").await.unwrap();
+    press(client, Key::Enter).await;
+    wait_for_text(client, "You are alice@example.org").await;
+    screenshot(client, "2-home").await;
+    let page = text(client).await;
+    for expected in [
+        "corp:platform",
+        "Your sessions",
+        "Everybody's sessions",
+        "this one",
+    ] {
+        assert!(page.contains(expected), "{expected}: {page}");
+    }
+    let cookie = client.get_named_cookie("__Host-witgate").await.unwrap();
+    assert_eq!(
+        (cookie.http_only(), cookie.secure(), cookie.path()),
+        (Some(true), Some(true), Some("/"))
+    );
+
+    wait_for(client, "a[download]").await.click().await.unwrap();
+    let kubeconfig = chromium.downloads().join("kubeconfig");
+    eventually(
+        "the kubeconfig is downloaded",
+        SOON,
+        async || match fs::read_to_string(&kubeconfig) {
+            Ok(text) if text.contains("client.authentication.k8s.io/v1") => Ok(()),
+            other => Err(format!("{other:?}")),
+        },
+    )
+    .await
+    .unwrap();
+
+    let machine = Machine::new(&site).await;
+    let kubectl = machine.kubectl_with(&kubeconfig);
+    let said = complaint(&kubectl, &["get", "namespaces"]).await;
+    assert!(said.contains("run `witgate login"), "{said}");
+    let (mut running, url) = machine.begin_login().await;
+    client.goto(&url).await.unwrap();
+    wait_for_text(client, "Let a command line act for you?").await;
+    screenshot(client, "3-consent").await;
+    wait_for(client, "button[value=allow]")
+        .await
+        .click()
+        .await
+        .unwrap();
+    wait_for_text(client, "You are logged in.").await;
+    assert!(running.wait().await.unwrap().success());
+    let found = kubectl
+        .succeed(&["get", "namespace", "default", "-o", "name"])
+        .await
+        .unwrap();
+    assert_eq!(found, "namespace/default\n");
+
+    // The session is in the list, and its button ends it.
+    client.goto(&site.url()).await.unwrap();
+    wait_for_text(client, "Command line:").await;
+    wait_for(client, "button[aria-label^='End the session of Command line']")
+        .await
+        .click()
+        .await
+        .unwrap();
+    eventually("the session is gone from the list", SOON, async || {
+        let page = text(client).await;
+        if page.contains("Command line:") {
+            Err(page)
+        } else {
+            Ok(())
+        }
+    })
+    .await
+    .unwrap();
+    let said = complaint(&kubectl, &["get", "namespaces"]).await;
+    assert!(said.contains("the session was ended"), "{said}");
+
+    wait_for(client, "header button").await.click().await.unwrap();
+    wait_for_text(client, "Log in with dex").await;
+    client.goto(&format!("{}/device", site.url())).await.unwrap();
+    wait_for_text(client, "Log in with dex").await;
+    chromium.close().await.unwrap();
+}
