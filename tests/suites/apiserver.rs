@@ -2,6 +2,8 @@
 
 #[path = "apiserver/acting.rs"]
 mod acting;
+#[path = "apiserver/attacks.rs"]
+mod attacks;
 #[path = "apiserver/chromium.rs"]
 mod chromium;
 #[path = "apiserver/command_line.rs"]

@@ -15,6 +15,8 @@ mod login;
 #[path = "identity/machines.rs"]
 mod machines;
 
+#[path = "identity/refresh.rs"]
+mod refresh;
 #[path = "identity/rules.rs"]
 mod rules;
 

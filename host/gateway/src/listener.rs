@@ -1,5 +1,7 @@
 //! Accepts connections, does TLS, and speaks HTTP/1.1 and HTTP/2 within limits.
 
+mod prompt;
+
 use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
@@ -16,6 +18,7 @@ use rustls::{
     server::{WebPkiClientVerifier, danger::ClientCertVerifier},
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
 };
@@ -23,6 +26,7 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 use witgate_identity::ClientCertificate;
 
+use self::prompt::Prompt;
 use crate::config::ListenerConfig;
 
 /// Connections of one listener at a time; more wait in the kernel's queue.
@@ -138,7 +142,7 @@ async fn connection(
 ) -> Result<(), String> {
     stream.set_nodelay(true).map_err(|error| error.to_string())?;
     let Some(tls) = tls else {
-        return serve(TokioIo::new(stream), peer, None, router, watcher).await;
+        return serve(stream, peer, None, router, watcher).await;
     };
     match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
         Ok(Ok(stream)) => {
@@ -150,7 +154,7 @@ async fn connection(
                     Err(error) => return Err(error.to_string()),
                 },
             };
-            serve(TokioIo::new(stream), peer, certificate, router, watcher).await
+            serve(stream, peer, certificate, router, watcher).await
         }
         Ok(Err(error)) => Err(format!("TLS: {error}")),
         Err(_) => Err("the TLS handshake took too long".to_owned()),
@@ -158,15 +162,16 @@ async fn connection(
 }
 
 async fn serve<I>(
-    io: I,
+    stream: I,
     peer: SocketAddr,
     certificate: Option<Arc<ClientCertificate>>,
     router: Router,
     watcher: hyper_util::server::graceful::Watcher,
 ) -> Result<(), String>
 where
-    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let io = TokioIo::new(Prompt::new(stream, HANDSHAKE));
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(Peer(peer));

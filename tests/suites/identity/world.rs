@@ -33,6 +33,8 @@ pub(crate) struct Setup {
     pub(crate) basic: Vec<String>,
     /// Entries of `prometheus.tenants`.
     pub(crate) tenants: Vec<String>,
+    /// `identity.session`.
+    pub(crate) session: String,
 }
 
 /// A running gateway, and clients that trust its certificate.
@@ -47,7 +49,7 @@ pub(crate) struct World {
 #[derive(Debug)]
 pub(crate) struct People {
     pub(crate) dex: Dex,
-    _ldap: OpenLdap,
+    pub(crate) ldap: OpenLdap,
 }
 
 impl Default for Setup {
@@ -58,6 +60,7 @@ impl Default for Setup {
             tokens: Vec::new(),
             basic: Vec::new(),
             tenants: Vec::new(),
+            session: "{}".to_owned(),
         }
     }
 }
@@ -73,7 +76,7 @@ impl Setup {
     fn render(&self, port: u16) -> String {
         let plugins = root().join("plugins/dist");
         let plugins = plugins.display();
-        let Self { rules, .. } = self;
+        let Self { rules, session, .. } = self;
         let lists = [&self.issuers, &self.tokens, &self.basic, &self.tenants].map(|list| list.join(", "));
         let [issuers, tokens, basic, tenants] = lists;
         format!(
@@ -95,7 +98,8 @@ impl Setup {
                publicUrl: https://localhost:{port}\n  \
                issuers: [{issuers}]\n  \
                tokens: [{tokens}]\n  \
-               basic: [{basic}]\n\
+               basic: [{basic}]\n  \
+               session: {session}\n\
              prometheus: {{tenants: [{tenants}]}}\n\
              audit: {{file: audit.log}}\n"
         )
@@ -193,7 +197,7 @@ impl People {
             ..DexOptions::default()
         };
         let dex = Dex::start(options).await.unwrap();
-        Some(Self { dex, _ldap: ldap })
+        Some(Self { dex, ldap })
     }
 
     pub(crate) fn setup(&self) -> Setup {
