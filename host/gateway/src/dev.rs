@@ -210,6 +210,8 @@ clusters:
       storage: local
       write: {{groups: [metrics]}}
       read: {{groups: [metrics]}}
+admin: {{groups: [platform]}}      # alice
+publicCaFile: ca.pem
 audit: {{file: audit.log}}
 "#,
         client = issuer::CLIENT,
@@ -248,6 +250,7 @@ fn print_what_to_type(directory: &Path, port: u16, kubeconfig: Option<&Path>) {
 witgate dev — for trying out, on this machine only
 
   Log in            https://localhost:{port}/   as alice or bob (authority: {directory}/ca.pem)
+  Command line      after `. {directory}/env`: witgate login, whoami, sessions, revoke, kubeconfig
   Configuration     {directory}/witgate.yaml    edit it: changes take effect at once
 
 In another terminal, in this directory:
