@@ -3,6 +3,9 @@
 #[path = "identity/world.rs"]
 mod world;
 
+#[path = "identity/directory.rs"]
+mod directory;
+
 #[path = "identity/issuer.rs"]
 mod issuer;
 

@@ -26,6 +26,15 @@ pub trait Claims: Sized + 'static {
     fn resolve(&self, token: &VerifiedToken) -> Result<Identity, Denial>;
 }
 
+/// Ends a call that can neither name the user nor deny them, because something that it needs did not
+/// answer. The reason goes to the gateway's log; the user is told to come again, or is let in by the
+/// last answer if the operator allows that (`claimsOutage`).
+#[expect(clippy::panic, reason = "a trap is how the contract says this")]
+pub fn fail(reason: &str) -> ! {
+    crate::log::error(reason);
+    panic!("{reason}")
+}
+
 /// The claims of a token, parsed.
 ///
 /// ```

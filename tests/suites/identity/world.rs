@@ -35,6 +35,8 @@ pub(crate) struct Setup {
     pub(crate) tenants: Vec<String>,
     /// `identity.session`.
     pub(crate) session: String,
+    /// More entries of `plugins`, each a line of YAML.
+    pub(crate) plugins: String,
 }
 
 /// A running gateway, and clients that trust its certificate.
@@ -61,6 +63,7 @@ impl Default for Setup {
             basic: Vec::new(),
             tenants: Vec::new(),
             session: "{}".to_owned(),
+            plugins: String::new(),
         }
     }
 }
@@ -76,14 +79,20 @@ impl Setup {
     fn render(&self, port: u16) -> String {
         let plugins = root().join("plugins/dist");
         let plugins = plugins.display();
-        let Self { rules, session, .. } = self;
+        let Self {
+            rules,
+            session,
+            plugins: more,
+            ..
+        } = self;
         let lists = [&self.issuers, &self.tokens, &self.basic, &self.tenants].map(|list| list.join(", "));
         let [issuers, tokens, basic, tenants] = lists;
         format!(
             "listeners:\n\
              - {{address: '127.0.0.1:{port}', tls: {{certificateFile: gateway.crt, keyFile: gateway.key}}}}\n\
              state: {{directory: state}}\n\
-             plugins:\n  \
+             plugins:\n\
+             {more}  \
                people:\n    \
                  kind: claims\n    \
                  file: '{plugins}/claims-rules.wasm'\n    \
