@@ -18,6 +18,8 @@ mod login;
 #[path = "identity/machines.rs"]
 mod machines;
 
+#[path = "identity/other_issuer.rs"]
+mod other_issuer;
 #[path = "identity/refresh.rs"]
 mod refresh;
 #[path = "identity/rules.rs"]

@@ -32,6 +32,8 @@ pub enum Component {
     InfluxDb,
     /// Chromium, chromedriver and certutil.
     Chromium,
+    /// npm's oidc-provider.
+    OidcProvider,
 }
 
 /// A program that a component needs and that this machine does not have.
@@ -54,6 +56,11 @@ enum Origin {
         go_mod: &'static str,
         sources: &'static [(&'static str, &'static str)],
     },
+    /// Installed by `tests/lab/install` with npm: the folder under `npm/`, and what is in it.
+    Npm {
+        folder: &'static str,
+        sources: &'static [(&'static str, &'static str)],
+    },
     /// A package of the system's.
     Packaged,
 }
@@ -69,6 +76,20 @@ const KUBELET_SOURCES: [(&str, &str); 6] = [
     ("streams.go", include_str!("../go/kubelet/streams.go")),
     ("go.mod", include_str!("../go/kubelet/go.mod")),
     ("go.sum", include_str!("../go/kubelet/go.sum")),
+];
+
+/// All of `npm/oidc-provider`.
+const OIDC_PROVIDER_SOURCES: [(&str, &str); 4] = [
+    (
+        "lab-oidc-provider",
+        include_str!("../npm/oidc-provider/lab-oidc-provider"),
+    ),
+    (
+        "package-lock.json",
+        include_str!("../npm/oidc-provider/package-lock.json"),
+    ),
+    ("package.json", include_str!("../npm/oidc-provider/package.json")),
+    ("server.mjs", include_str!("../npm/oidc-provider/server.mjs")),
 ];
 
 /// Says whether `component` can be started here, so that a test of a suite can end early if not:
@@ -153,6 +174,11 @@ impl Component {
                 let place = format!("in {}", directory.display());
                 (vec![directory], place)
             }
+            Origin::Npm { folder, sources } => {
+                let directory = cache().join(format!("{folder}{}", source_key(sources)));
+                let place = format!("in {}", directory.display());
+                (vec![directory], place)
+            }
             Origin::Packaged => {
                 let path = env::var_os("PATH").unwrap_or_default();
                 let directories = env::split_paths(&path)
@@ -191,6 +217,7 @@ impl Component {
             Self::Chromium => &["chromium", "chromedriver", "certutil"],
             Self::OpenLdap => &["slapd", "slapadd"],
             Self::Dex => &["dex"],
+            Self::OidcProvider => &["lab-oidc-provider"],
             Self::Prometheus => &["prometheus"],
             Self::InfluxDb => &["influxd"],
         }
@@ -222,6 +249,10 @@ impl Component {
                 go_mod: include_str!("../go/dex/go.mod"),
                 sources: &[],
             },
+            Self::OidcProvider => Origin::Npm {
+                folder: "oidc-provider",
+                sources: &OIDC_PROVIDER_SOURCES,
+            },
             Self::OpenLdap | Self::Prometheus | Self::InfluxDb | Self::Chromium => Origin::Packaged,
         }
     }
@@ -237,6 +268,7 @@ impl fmt::Display for Component {
             Self::Chromium => "chromium",
             Self::OpenLdap => "openldap",
             Self::Dex => "dex",
+            Self::OidcProvider => "oidc-provider",
             Self::Prometheus => "prometheus",
             Self::InfluxDb => "influxdb",
         })

@@ -24,6 +24,7 @@ pub mod http;
 mod influxdb;
 mod kubelet;
 mod kubernetes;
+mod oidc_provider;
 mod openldap;
 mod pki;
 mod port;
@@ -45,6 +46,7 @@ pub use self::{
     influxdb::InfluxDb,
     kubelet::Kubelet,
     kubernetes::{Kubectl, KubectlOutput, Kubernetes},
+    oidc_provider::{OidcProvider, OidcProviderOptions},
     openldap::OpenLdap,
     pki::{Authority, Certified},
     port::Port,

@@ -118,8 +118,13 @@ impl Setup {
 impl World {
     /// A gateway on a port that an issuer may have been told before.
     pub(crate) async fn start(port: Port, setup: &Setup) -> Self {
-        let directory = tempfile::tempdir().unwrap();
         let authority = Authority::new("the suite's authority").unwrap();
+        Self::start_with(port, setup, &authority).await
+    }
+
+    /// The same with a certificate of an authority that an issuer trusts.
+    pub(crate) async fn start_with(port: Port, setup: &Setup, authority: &Authority) -> Self {
+        let directory = tempfile::tempdir().unwrap();
         let certified = authority.server(&["localhost", "127.0.0.1"]).unwrap();
         certified.write(directory.path(), "gateway").unwrap();
         fs::write(directory.path().join("authority.pem"), authority.certificate()).unwrap();

@@ -1,0 +1,115 @@
+//! The same with an issuer of another make: other pages, other keys, refresh tokens that end when they
+//! are used twice, and a back channel.
+
+use reqwest::StatusCode;
+use witgate_lab::{Authority, Component, OidcProvider, OidcProviderOptions, Port, eventually, require};
+use witgate_tests::browser::{Browser, Page};
+
+use crate::world::{SOON, Setup, World};
+
+/// A gateway for users of the provider.
+async fn start() -> Option<(World, OidcProvider)> {
+    require(Component::OidcProvider).ok()?;
+    let port = Port::free().unwrap();
+    let authority = Authority::new("the suite's authority").unwrap();
+    let client = format!("https://localhost:{}", port.number());
+    let options = OidcProviderOptions {
+        client: &client,
+        authority: &authority,
+    };
+    let provider = OidcProvider::start(options).await.unwrap();
+    let setup = Setup::with_issuer("company", &provider.issuer());
+    let setup = Setup {
+        issuers: vec![setup.issuers[0].replace("claims: people", "claims: people, prompt: consent")],
+        session: "{refresh: 1s}".to_owned(),
+        ..setup
+    };
+    Some((World::start_with(port, &setup, &authority).await, provider))
+}
+
+/// Through the provider's two forms: who, and whether the gateway may know.
+async fn log_in(world: &World, browser: &Browser, user: &str) -> Page {
+    let form = browser.open(&world.url("/login")).await;
+    let fields = [("login", user), ("password", "any")];
+    let consent = browser.submit_to(&form, "/interaction/", &fields).await;
+    assert!(consent.text.contains("offline"), "{}", consent.text);
+    browser.submit_to(&consent, "/interaction/", &[]).await
+}
+
+async fn is_out(world: &World, browser: &Browser) {
+    eventually("the session has ended", SOON, async || {
+        let page = browser.open(&world.url("/")).await;
+        if page.text.contains("Log in with company") {
+            Ok(())
+        } else {
+            Err(page.text)
+        }
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn people_of_another_issuer_log_in_and_stay_in() {
+    let Some((world, _provider)) = start().await else {
+        return;
+    };
+    let browser = world.browser();
+    let page = log_in(&world, &browser, "alice").await;
+    assert!(
+        page.text.contains("You are alice<") && page.text.contains("<li>corp:platform</li>"),
+        "{}",
+        page.text
+    );
+    // A refresh token that is used twice ends everything at this issuer, so each is kept.
+    for _ in 0..3 {
+        tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+        let page = browser.open(&world.url("/")).await;
+        assert!(page.text.contains("You are alice<"), "{}", page.text);
+    }
+    assert!(!world.written().contains("a refresh"), "{}", world.written());
+    let out = browser.submit_to(&page, "/logout", &[]).await;
+    assert!(out.text.contains("Log out of company too"), "{}", out.text);
+    is_out(&world, &browser).await;
+}
+
+#[tokio::test]
+async fn whoever_is_disabled_at_the_issuer_is_out_here() {
+    let Some((world, provider)) = start().await else {
+        return;
+    };
+    let (alice, bob) = (world.browser(), world.browser());
+    log_in(&world, &alice, "alice").await;
+    log_in(&world, &bob, "bob").await;
+    let disable = format!("{}/lab/users/alice/disable", provider.issuer());
+    let answer = reqwest::Client::new().post(disable).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::NO_CONTENT);
+    is_out(&world, &alice).await;
+    let page = bob.open(&world.url("/")).await;
+    assert!(page.text.contains("You are bob<"), "{}", page.text);
+}
+
+#[tokio::test]
+async fn whoever_logs_out_at_the_issuer_is_out_here() {
+    let Some((world, provider)) = start().await else {
+        return;
+    };
+    let (alice, elsewhere) = (world.browser(), world.browser());
+    log_in(&world, &alice, "alice").await;
+    log_in(&world, &elsewhere, "alice").await;
+    let end = format!(
+        "{}/session/end?client_id={}",
+        provider.issuer(),
+        OidcProvider::CLIENT_ID
+    );
+    let asked = alice.open(&end).await;
+    alice
+        .submit_to(&asked, "/session/end/confirm", &[("logout", "yes")])
+        .await;
+    is_out(&world, &alice).await;
+    let audit = world.written();
+    assert!(audit.contains("\"path\":\"/backchannel-logout\""), "{audit}");
+    // The other session there, in another browser, was not ended.
+    let page = elsewhere.open(&world.url("/")).await;
+    assert!(page.text.contains("You are alice<"), "{}", page.text);
+}
