@@ -13,7 +13,7 @@ use axum::{
 use http::{StatusCode, header};
 use serde_json::{Value, json};
 use witgate_apiserver::status_response;
-use witgate_identity::{AuthError, Principal};
+use witgate_identity::{AuthError, Method, Principal};
 
 use crate::{
     api,
@@ -70,6 +70,14 @@ async fn review(wiring: &Wiring, asker: Arc<Principal>, body: &[u8]) -> Answer {
         return Answer::refused(Some(asker), message, response);
     };
     let (status, reason) = match wiring.identity.authenticate_token(token).await {
+        // Its name means somebody else in the cluster that asks, which knows its own by itself.
+        Ok(principal) if matches!(principal.method, Method::ServiceAccount { .. }) => {
+            let message = "service accounts' tokens are their own cluster's to review";
+            (
+                json!({"authenticated": false, "error": message}),
+                Some(message.to_owned()),
+            )
+        }
         Ok(principal) => (authenticated(&principal), None),
         // Not an answer: the apiserver is to ask again, not to remember a no.
         Err(error @ AuthError::Unavailable { .. }) => {

@@ -50,7 +50,6 @@ impl Identity {
 
     /// Puts a revocation in force, and ends the sessions that it is about.
     pub async fn revoke(&self, revocation: &Revocation) -> Result<(), Unavailable> {
-        self.records.revocations.add(revocation).await?;
         let sessions = &self.records.sessions;
         let concerned: Vec<_> = match &revocation.revoked {
             Revoked::Session { id } => sessions.find(*id).await?.into_iter().collect(),
@@ -60,7 +59,13 @@ impl Identity {
                 sessions.all().await?
             }
         };
-        for session in concerned.iter().filter(|session| is_meant(revocation, session)) {
+        let expires = match (&revocation.revoked, concerned.as_slice()) {
+            (Revoked::Session { .. }, [session]) => Some(session.expires),
+            _ => revocation.expires,
+        };
+        let revocation = revocation.clone().expiring(expires);
+        self.records.revocations.add(&revocation).await?;
+        for session in concerned.iter().filter(|session| is_meant(&revocation, session)) {
             self.forget(session).await?;
         }
         Ok(())

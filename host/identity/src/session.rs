@@ -35,6 +35,9 @@ pub(crate) const ACCESS_LIFETIME: Duration = Duration::from_secs(600);
 /// How long the refresh token before the last still holds: an answer may get lost on the way.
 const REUSE_INTERVAL: u64 = 30;
 
+/// How often a rotation is tried whose session others rotate at the same moment.
+const ROTATIONS: usize = 10;
+
 /// Sessions that are listed at most.
 const LISTED: usize = 10_000;
 
@@ -179,18 +182,29 @@ impl Sessions {
         let Some(id) = session_of_refresh(presented) else {
             return Ok(Rotation::Unknown);
         };
+        for _ in 0..ROTATIONS {
+            if let Some(rotation) = self.try_rotate(id, presented).await? {
+                return Ok(rotation);
+            }
+        }
+        Err(failed(&"a session is being refreshed by many at once"))
+    }
+
+    /// Nothing, if somebody with the same token was faster: theirs is now the current one, and ours
+    /// the one before.
+    async fn try_rotate(&self, id: SessionId, presented: &str) -> Result<Option<Rotation>, Unavailable> {
         let Some((mut session, stored)) = self.get(id).await? else {
-            return Ok(Rotation::Unknown);
+            return Ok(Some(Rotation::Unknown));
         };
         let Some(known) = session.refresh.clone() else {
-            return Ok(Rotation::Unknown);
+            return Ok(Some(Rotation::Unknown));
         };
         let digest = sha256(presented);
         let now = now();
         let is = |known: &[u8; 32]| bool::from(known.ct_eq(&digest));
         let is_late = known.previous.as_ref().is_some_and(is) && now <= known.rotated + REUSE_INTERVAL;
         if !is(&known.current) && !is_late {
-            return Ok(Rotation::Reused(Box::new(session)));
+            return Ok(Some(Rotation::Reused(Box::new(session))));
         }
         let refresh = refresh_token(id);
         session.refresh = Some(RefreshTokens {
@@ -200,9 +214,11 @@ impl Sessions {
         });
         let (access, put) = access_token(id);
         match self.put(&session, Some(stored), vec![put]).await? {
-            Outcome::Committed => Ok(Rotation::Rotated(Box::new(session), tokens(access, refresh))),
-            // Somebody with the same token was faster; theirs is now the current one.
-            Outcome::Conflict => Ok(Rotation::Unknown),
+            Outcome::Committed => Ok(Some(Rotation::Rotated(
+                Box::new(session),
+                tokens(access, refresh),
+            ))),
+            Outcome::Conflict => Ok(None),
         }
     }
 

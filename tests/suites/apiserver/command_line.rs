@@ -218,11 +218,19 @@ async fn a_machine_without_a_browser_shows_a_code() {
     .await
     .unwrap();
     assert_eq!(address, format!("{}/device", site.url()));
-    let (browser, _) = site.browser("bob").await;
+    // Whoever has to log in first comes back to the code.
+    let browser = Browser::new(&site.authority());
+    let typed = code.to_lowercase();
+    let welcome = browser.open(&format!("{address}?user_code={typed}")).await;
+    let way_in = welcome.link("/login?").unwrap();
+    let asked = site.log_in(&browser, way_in.as_str(), "bob").await;
+    assert!(
+        asked.text.contains("Let a command line act for you?"),
+        "{}",
+        asked.text
+    );
     let wrong = browser.open(&format!("{address}?user_code=BCDF-GHJK")).await;
     assert!(wrong.text.contains("there is no such code"), "{}", wrong.text);
-    let typed = code.to_lowercase();
-    let asked = browser.open(&format!("{address}?user_code={typed}")).await;
     assert!(asked.text.contains(&code), "{}", asked.text);
     let done = browser
         .submit_to(&asked, "/device", &[("decision", "allow")])

@@ -163,16 +163,23 @@ impl Site {
     /// A browser in which somebody of the directory has logged in.
     pub(crate) async fn browser(&self, user: &str) -> (Browser, Page) {
         let browser = Browser::new(&self.authority());
-        let connectors = browser.open(&format!("{}/login", self.url())).await;
+        let page = self
+            .log_in(&browser, &format!("{}/login", self.url()), user)
+            .await;
+        assert!(page.text.contains("Your sessions"), "{}", page.text);
+        (browser, page)
+    }
+
+    /// Logs somebody of the directory in, from an address of the gateway's that leads to dex.
+    pub(crate) async fn log_in(&self, browser: &Browser, way_in: &str, user: &str) -> Page {
+        let connectors = browser.open(way_in).await;
         let form = match connectors.link("/auth/ldap") {
             Some(chosen) => browser.open(chosen.as_str()).await,
             None => connectors,
         };
         let password = format!("{user}-password");
         let fields = [("login", user), ("password", password.as_str())];
-        let page = browser.submit(&form, &fields).await;
-        assert!(page.text.contains("Your sessions"), "{}", page.text);
-        (browser, page)
+        browser.submit(&form, &fields).await
     }
 
     /// kubectl with nothing but a server and a token.

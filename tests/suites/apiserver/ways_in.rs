@@ -41,6 +41,19 @@ async fn service_accounts_come_with_their_own_tokens_to_their_own_cluster() {
     let said = complaint(&elsewhere, &["get", "pods"]).await;
     assert!(said.contains("is a service account of cluster lab"), "{said}");
 
+    // Nor is another cluster told that it knows this one.
+    let review = json!({
+        "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token},
+    });
+    let answer = { site.client.post(format!("{}/webhooks/token-review", site.url())) }
+        .bearer_auth(Site::APISERVER)
+        .body(review.to_string())
+        .send()
+        .await
+        .unwrap();
+    let answer: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+    assert_eq!(answer["status"]["authenticated"], false, "{answer}");
+
     // A deleted one is out as soon as its cluster is asked again.
     let admin = site.kubernetes.kubectl().unwrap();
     admin

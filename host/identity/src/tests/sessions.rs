@@ -244,6 +244,15 @@ async fn a_refresh_token_that_is_used_again_ends_the_session() {
 }
 
 #[tokio::test]
+async fn refreshing_at_the_same_moment_costs_nobody_the_session() {
+    let world = world().await;
+    let (_, tokens) = command_line(&world).await;
+    let token = tokens.refresh_token.expose_secret();
+    let all = futures::future::join_all((0..5).map(|_| refresh(&world, token))).await;
+    assert!(all.iter().all(Result::is_ok), "{all:?}");
+}
+
+#[tokio::test]
 async fn tokens_are_not_found_in_the_state() {
     let world = world().await;
     let (_, tokens) = command_line(&world).await;
