@@ -43,6 +43,20 @@ pub(crate) struct RevocationRequest {
     pub(crate) reason: Option<String>,
 }
 
+impl RevocationRequest {
+    /// The revocation, by whoever asks for it.
+    pub(crate) fn by(self, user: &str) -> Revocation {
+        let mut revocation = Revocation::now(self.revoked, user.to_owned());
+        revocation.reason = self.reason;
+        if self.block {
+            revocation.until = None;
+        } else if let Some(until) = self.until {
+            revocation.until = Some(until);
+        }
+        revocation
+    }
+}
+
 /// Why a request of this API is refused.
 struct Refused {
     code: StatusCode,
@@ -116,13 +130,7 @@ pub(crate) async fn revoke(State(gateway): State<Arc<Gateway>>, request: Request
     as_principal(&gateway, request, async |wiring, principal, request| {
         administers(wiring, principal)?;
         let asked: RevocationRequest = object(request).await?;
-        let mut revocation = Revocation::now(asked.revoked, principal.user.clone());
-        revocation.reason = asked.reason;
-        if asked.block {
-            revocation.until = None;
-        } else if let Some(until) = asked.until {
-            revocation.until = Some(until);
-        }
+        let revocation = asked.by(&principal.user);
         wiring.identity.revoke(&revocation).await?;
         Ok((StatusCode::CREATED, Json(revocation)).into_response())
     })

@@ -3,9 +3,11 @@
 mod consent;
 mod kubeconfig;
 mod page;
+mod revocations;
 
 pub(crate) use consent::{authorize, decide_authorize, decide_device, device};
 pub(crate) use kubeconfig::download as kubeconfig;
+pub(crate) use revocations::{lift, revoke};
 
 use std::sync::Arc;
 
@@ -15,7 +17,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderValue, StatusCode, header};
-use witgate_identity::{AuthError, Invalid, Login, Principal};
+use witgate_identity::{AuthError, Invalid, Login, Principal, Revocation, SessionSummary, Unavailable};
 
 use self::page::page;
 use crate::{
@@ -37,15 +39,21 @@ pub(crate) async fn home(State(gateway): State<Arc<Gateway>>, mut request: Reque
         Err(answer) => *answer,
         Ok(principal) => {
             let administers = wiring.config.admin.has(&principal);
-            let own = wiring.identity.own_sessions(&principal).await;
-            let all = match administers {
-                true => wiring.identity.all_sessions().await,
-                false => Ok(Vec::new()),
-            };
             let claims = wiring.identity.claims_of(&principal).await;
-            match (own, all) {
-                (Ok(own), Ok(all)) => {
-                    let content = page::home(&wiring, &principal, &own, &all, claims.as_ref());
+            let own = wiring.identity.own_sessions(&principal).await;
+            let administration = match administers {
+                true => administration(&wiring).await.map(Some),
+                false => Ok(None),
+            };
+            match (own, administration) {
+                (Ok(own), Ok(administration)) => {
+                    let content = page::home(
+                        &wiring,
+                        &principal,
+                        &own,
+                        claims.as_ref(),
+                        administration.as_ref(),
+                    );
                     let response = page(StatusCode::OK, "Home", Some(&principal), &content);
                     Answer::new(Some(principal), response)
                 }
@@ -54,6 +62,19 @@ pub(crate) async fn home(State(gateway): State<Arc<Gateway>>, mut request: Reque
         }
     };
     gateway.end(visit, answer).await
+}
+
+/// What an administrator sees besides.
+struct Administration {
+    sessions: Vec<SessionSummary>,
+    revocations: Vec<Revocation>,
+}
+
+async fn administration(wiring: &Wiring) -> Result<Administration, Unavailable> {
+    Ok(Administration {
+        sessions: wiring.identity.all_sessions().await?,
+        revocations: wiring.identity.revocations().list().await?,
+    })
 }
 
 /// Who looks at a page. Whoever has no session, or had one, is shown the way in, and comes back to

@@ -54,6 +54,8 @@ pub(crate) fn router(gateway: &Arc<Gateway>, serves: &Serves) -> Router {
             .route("/logout", post(console::logout))
             .route("/kubeconfig", get(console::kubeconfig))
             .route("/sessions/end", post(console::end_session))
+            .route("/revocations", post(console::revoke))
+            .route("/revocations/lift", post(console::lift))
             .route("/device", get(console::device).post(console::decide_device))
             .route(
                 "/oauth/authorize",

@@ -3,10 +3,14 @@
 //! One line a figure: `bench: NAME VALUE UNIT`.
 
 mod claims;
+mod latency;
 mod process;
 mod proxy;
 mod samples;
+mod site;
 mod start;
+mod tokens;
+mod watches;
 
 use std::path::{Path, PathBuf};
 
@@ -23,6 +27,12 @@ struct Cli {
 enum What {
     /// Processor time per request of the whole path, against HAProxy.
     Proxy,
+    /// Time until an answer, at half of what the gateway can do, against no gateway.
+    Latency,
+    /// Processor time of a request whose token was never seen before.
+    Tokens,
+    /// Memory of watches on which nothing happens.
+    Watches,
     /// Samples per second and core: decoded, and written through a component and natively.
     Samples,
     /// One call of a claims plugin, on a kept instance and on a fresh one.
@@ -44,6 +54,9 @@ fn main() -> anyhow::Result<()> {
         .build()?;
     match Cli::parse().what {
         What::Proxy => runtime.block_on(proxy::run()),
+        What::Latency => runtime.block_on(latency::run()),
+        What::Tokens => runtime.block_on(tokens::run()),
+        What::Watches => runtime.block_on(watches::run()),
         What::Samples => samples::run(&runtime),
         What::Claims => runtime.block_on(claims::run()),
         What::Start => runtime.block_on(start::run()),

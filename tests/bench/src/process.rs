@@ -41,6 +41,15 @@ impl Program {
         Ok(program)
     }
 
+    /// KiB of memory that are the program's own and in use.
+    pub(crate) fn resident(&self) -> anyhow::Result<f64> {
+        let pid = self.child.id().context("the program has ended")?;
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let line = line.context("no VmRSS")?;
+        Ok(line.trim().trim_end_matches(" kB").parse()?)
+    }
+
     /// Seconds of processor time that the program and its children have taken so far.
     pub(crate) fn processor_time(&self) -> anyhow::Result<f64> {
         let root = self.child.id().context("the program has ended")?;

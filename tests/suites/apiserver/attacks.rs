@@ -133,9 +133,7 @@ async fn requests_that_could_be_read_in_two_ways_are_not_read_at_all() {
     assert_eq!(statuses(&answer), ["200"], "{answer}");
     assert!(answer.contains("gitVersion"), "{answer}");
     // What a client of Go's sends to learn early that it is refused.
-    let expecting = format!(
-        "POST /clusters/lab/api/v1/namespaces HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
-    );
+    let expecting = "POST /clusters/lab/api/v1/namespaces HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n";
     let answer = send(&site, expecting.as_bytes()).await;
     assert_eq!(statuses(&answer).last(), Some(&"401"), "{answer}");
 }

@@ -156,6 +156,42 @@ async fn a_person_gets_from_the_login_form_to_kubectl_and_out_again() {
     let said = complaint(&kubectl, &["get", "namespaces"]).await;
     assert!(said.contains("the session was ended"), "{said}");
 
+    // An administrator shuts bob out, and lets him in again.
+    let bob = site.kubectl(&site.cluster_path(), &site.token("bob").await);
+    bob.succeed(&["auth", "whoami"]).await.unwrap();
+    for (field, text) in [("value", "bob@example.org"), ("reason", "left the company")] {
+        let field = wait_for(client, &format!("input[name={field}]")).await;
+        field.send_keys(text).await.unwrap();
+    }
+    wait_for(client, "input[name=block]").await.click().await.unwrap();
+    screenshot(client, "4-revocations").await;
+    wait_for(client, "form[action='/revocations'] button")
+        .await
+        .click()
+        .await
+        .unwrap();
+    wait_for_text(client, "User bob@example.org").await;
+    let said = complaint(&bob, &["auth", "whoami"]).await;
+    assert!(said.contains("must be logged in"), "{said}");
+    wait_for(
+        client,
+        "button[aria-label='Lift the revocation of User bob@example.org']",
+    )
+    .await
+    .click()
+    .await
+    .unwrap();
+    eventually("bob is let in again", SOON, async || {
+        let said = bob.run(&["auth", "whoami"]).await.unwrap();
+        if said.status.success() {
+            Ok(())
+        } else {
+            Err(said.stderr)
+        }
+    })
+    .await
+    .unwrap();
+
     wait_for(client, "header button").await.click().await.unwrap();
     wait_for_text(client, "Log in with dex").await;
     client.goto(&format!("{}/device", site.url())).await.unwrap();

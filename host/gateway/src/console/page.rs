@@ -7,7 +7,7 @@ use http::{HeaderValue, StatusCode, header};
 use maud::{DOCTYPE, Markup, html};
 use witgate_identity::{Client, Method, Principal, SessionSummary};
 
-use super::kubeconfig;
+use super::{Administration, kubeconfig, revocations};
 use crate::wiring::Wiring;
 
 /// Nothing is loaded from anywhere but here, nothing is framed, and forms are sent here only.
@@ -95,8 +95,8 @@ pub(super) fn home(
     wiring: &Wiring,
     principal: &Principal,
     own: &[SessionSummary],
-    all: &[SessionSummary],
     claims: Option<&(String, String)>,
+    administration: Option<&Administration>,
 ) -> Markup {
     html! {
         (identity(principal, claims))
@@ -107,11 +107,12 @@ pub(super) fn home(
                 (sessions(own, principal, false))
             }
         }
-        @if wiring.config.admin.has(principal) {
+        @if let Some(Administration { sessions: all, revocations }) = administration {
             section aria-labelledby="all-sessions" {
                 h2 id="all-sessions" { "Everybody's sessions" }
                 @if all.is_empty() { p class="quiet" { "There are none." } } @else { (sessions(all, principal, true)) }
             }
+            (revocations::section(revocations))
         }
         (plugins(wiring))
     }
@@ -173,7 +174,7 @@ fn browser(agent: &str) -> &str {
     }
 }
 
-fn time(seconds: u64) -> Markup {
+pub(super) fn time(seconds: u64) -> Markup {
     let at = UNIX_EPOCH + Duration::from_secs(seconds);
     let text = humantime::format_rfc3339_seconds(at).to_string();
     let shown = text.trim_end_matches('Z').replace('T', " ");
