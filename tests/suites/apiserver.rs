@@ -8,6 +8,8 @@ mod attacks;
 mod chromium;
 #[path = "apiserver/command_line.rs"]
 mod command_line;
+#[path = "apiserver/reach.rs"]
+mod reach;
 #[path = "apiserver/revocation.rs"]
 mod revocation;
 #[path = "apiserver/site.rs"]

@@ -28,6 +28,9 @@ pub struct DexOptions<'a> {
     pub ldap: Option<&'a OpenLdap>,
     /// What the LDAP connector puts into the groups claim.
     pub group_names: GroupNames,
+    /// Whether there is a connector `mock` besides, which lets in whoever comes as
+    /// [`MOCK_USER`](Dex::MOCK_USER), of [`MOCK_GROUP`](Dex::MOCK_GROUP).
+    pub mock: bool,
     /// How long an id_token lives.
     pub id_tokens: Duration,
     /// How long a key signs. dex looks at its keys every 30 s, so nothing less makes a difference;
@@ -93,6 +96,7 @@ impl Default for DexOptions<'_> {
             redirect_uris: Vec::new(),
             ldap: None,
             group_names: GroupNames::Name,
+            mock: false,
             id_tokens: Duration::from_secs(60 * 60),
             signing_keys: Duration::from_secs(6 * 60 * 60),
             authority: None,
@@ -108,6 +112,10 @@ impl Dex {
     /// A public client that may return to any port of localhost, and may ask for tokens whose
     /// audience is the confidential client (scope `audience:server:client_id:witgate`).
     pub const PUBLIC_CLIENT_ID: &str = "kubectl";
+    /// The address of the mock connector's one user.
+    pub const MOCK_USER: &str = "kilgore@kilgore.trout";
+    /// The user's one group.
+    pub const MOCK_GROUP: &str = "authors";
     /// The users of the password database, as (address, password).
     pub const LOCAL_USERS: [(&str, &str); 2] = [
         ("dana@example.org", "dana-password"),

@@ -1,5 +1,7 @@
 //! Defines a node of a cluster: a kubelet that serves streams and logs, and runs no containers.
 
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -23,6 +25,7 @@ use crate::{
 pub struct Kubelet {
     service: Service,
     kubectl: Kubectl,
+    address: Ipv4Addr,
     port: Port,
     _dir: TempDir,
 }
@@ -40,20 +43,32 @@ impl Kubelet {
         let dir = tempfile::tempdir().map_err(Error::io("a directory for the kubelet"))?;
         let port = Port::free()?;
         let nodes = kubernetes.nodes();
-        let (serving, serving_key) = nodes.server(&["127.0.0.1"])?.write(dir.path(), "serving")?;
+        let address = own_address();
+        let names = [address.to_string()];
+        let (serving, serving_key) = nodes
+            .server(&names.each_ref().map(String::as_str))?
+            .write(dir.path(), "serving")?;
         let launch = Launch::new("kubelet", program, dir.path())
-            .flag("listen", port.address().to_string())
+            .flag("listen", SocketAddr::from((address, port.number())).to_string())
             .flag("tls-cert-file", serving)
             .flag("tls-private-key-file", serving_key)
             .flag("client-ca-file", kubernetes.nodes_path());
         let kubelet = Self {
             service: Service::start(launch, Readiness::Prints("serving on ")).await?,
             kubectl: kubernetes.kubectl()?,
+            address,
             port,
             _dir: dir,
         };
         kubelet.register().await?;
         Ok(kubelet)
+    }
+
+    /// Where it listens. Loopback only where there is no network; then an apiserver proxies nothing
+    /// to it.
+    #[must_use]
+    pub fn address(&self) -> Ipv4Addr {
+        self.address
     }
 
     /// The Node's name, for `spec.nodeName` of other Pods.
@@ -105,7 +120,7 @@ impl Kubelet {
         let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": self.node()}});
         self.kubectl.apply(&node.to_string()).await?;
         let status = json!({
-            "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+            "addresses": [{"type": "InternalIP", "address": self.address}],
             "daemonEndpoints": {"kubeletEndpoint": {"Port": self.port.number()}},
             "conditions": [{"type": "Ready", "status": "True"}],
         });
@@ -136,6 +151,20 @@ impl Kubelet {
 }
 
 lifecycle!(Kubelet);
+
+/// This machine's address, since an apiserver proxies to no loopback address; on a machine without a
+/// network, loopback after all. Nothing is sent to find it.
+fn own_address() -> Ipv4Addr {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0));
+    let routed = socket.and_then(|socket| {
+        socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9))?;
+        socket.local_addr()
+    });
+    match routed {
+        Ok(SocketAddr::V4(address)) => *address.ip(),
+        Ok(SocketAddr::V6(_)) | Err(_) => Ipv4Addr::LOCALHOST,
+    }
+}
 
 /// Since when the containers pretend to run; nothing depends on it.
 const STARTED: &str = "2026-01-01T00:00:00Z";

@@ -16,16 +16,16 @@ async fn wait_for(client: &Client, css: &str) -> Element {
     }
 }
 
-async fn text(client: &Client) -> String {
-    wait_for(client, "main").await.text().await.unwrap()
+/// What the page says; nothing while the browser goes from one page to another.
+async fn text(client: &Client) -> Result<String, String> {
+    let main = client.find(Locator::Css("main")).await;
+    let main = main.map_err(|error| error.to_string())?;
+    main.text().await.map_err(|error| error.to_string())
 }
 
 async fn wait_for_text(client: &Client, expected: &str) {
     eventually(expected, SOON, async || {
-        let found = match client.find(Locator::Css("main")).await {
-            Ok(main) => main.text().await.map_err(|error| error.to_string())?,
-            Err(error) => return Err(error.to_string()),
-        };
+        let found = text(client).await?;
         if found.contains(expected) {
             Ok(())
         } else {
@@ -86,7 +86,7 @@ async fn a_person_gets_from_the_login_form_to_kubectl_and_out_again() {
     press(client, Key::Enter).await;
     wait_for_text(client, "You are alice@example.org").await;
     screenshot(client, "2-home").await;
-    let page = text(client).await;
+    let page = text(client).await.unwrap();
     for expected in [
         "corp:platform",
         "Your sessions",
@@ -144,7 +144,7 @@ async fn a_person_gets_from_the_login_form_to_kubectl_and_out_again() {
         .await
         .unwrap();
     eventually("the session is gone from the list", SOON, async || {
-        let page = text(client).await;
+        let page = text(client).await?;
         if page.contains("Command line:") {
             Err(page)
         } else {

@@ -43,6 +43,24 @@ fn callback(page: &Page) -> &Url {
 }
 
 #[tokio::test]
+async fn whoever_the_issuer_vouches_for_is_in_by_whichever_connector() {
+    let port = Port::free().unwrap();
+    let Some(people) = People::start(&port).await else {
+        return;
+    };
+    let world = World::start(port, &people.setup()).await;
+    // No password is asked for: the page is the gateway's own again.
+    let page = form_of(&world, &world.browser(), "/auth/mock").await;
+    assert_eq!(page.url.as_str(), world.url("/"), "{}", page.text);
+    for expected in [Dex::MOCK_USER, &format!("corp:{}", Dex::MOCK_GROUP)] {
+        assert!(page.text.contains(expected), "{expected}: {}", page.text);
+    }
+    let (user, password) = Dex::LOCAL_USERS[0];
+    let page = log_in(&world, &world.browser(), "/auth/local", user, password).await;
+    assert!(page.text.contains("You are dana<"), "{}", page.text);
+}
+
+#[tokio::test]
 async fn a_person_of_the_directory_logs_in_and_out() {
     let port = Port::free().unwrap();
     let Some(people) = People::start(&port).await else {

@@ -208,6 +208,7 @@ impl People {
             redirect_uris: vec![format!("https://localhost:{}/callback", gateway.number())],
             ldap: Some(&ldap),
             group_names: GroupNames::DistinguishedName,
+            mock: true,
             ..DexOptions::default()
         };
         let dex = Dex::start(options).await.unwrap();

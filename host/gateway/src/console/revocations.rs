@@ -38,14 +38,14 @@ pub(super) fn section(revocations: &[Revocation]) -> Markup {
                 }
                 label for="value" { "User, or token" }
                 input id="value" name="value" autocomplete="off" spellcheck="false";
-                label for="before" { "Given out before (UTC)" }
-                input id="before" name="before" type="datetime-local" aria-describedby="before-empty";
+                label for="before" { "Given out before (UTC; empty: now)" }
+                input id="before" name="before" type="datetime-local";
                 label for="reason" { "Why" }
                 input id="reason" name="reason" autocomplete="off";
                 span {}
                 label { input type="checkbox" name="block" value="yes"; " Also what is given out later, until this is lifted" }
                 span {}
-                span { button type="submit" { "Revoke" } " " span id="before-empty" class="quiet" { "Without a time: what was given out until now." } }
+                span { button type="submit" { "Revoke" } }
             }
         }
     }

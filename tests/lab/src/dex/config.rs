@@ -27,11 +27,9 @@ pub(super) fn render(
         }
     };
     let password_connector = if options.ldap.is_some() { "ldap" } else { "local" };
-    let connectors: Vec<Value> = options
-        .ldap
-        .map(|ldap| ldap_connector(ldap, options.group_names))
-        .into_iter()
-        .collect();
+    let ldap = { options.ldap }.map(|ldap| ldap_connector(ldap, options.group_names));
+    let mock = { options.mock }.then(|| json!({"type": "mockCallback", "id": "mock", "name": "Mock"}));
+    let connectors: Vec<Value> = ldap.into_iter().chain(mock).collect();
     let config = json!({
         "issuer": issuer,
         "storage": {"type": "memory"},
