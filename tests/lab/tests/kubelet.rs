@@ -192,7 +192,10 @@ async fn a_kubelet_serves_the_apiserver_and_nobody_else() {
         return;
     };
     let port = kubelet.node().rsplit_once('-').unwrap().1.to_owned();
-    let url = format!("https://{}:{port}/containerLogs/default/web/main", kubelet.address());
+    let url = format!(
+        "https://{}:{port}/containerLogs/default/web/main",
+        kubelet.address()
+    );
     let user = kubernetes
         .authority()
         .client("admin", Some("system:masters"))
