@@ -96,7 +96,7 @@ fn described(revoked: &Revoked) -> String {
 pub(crate) async fn revoke(gateway: State<Arc<Gateway>>, request: Request) -> Response {
     administer(gateway, request, async |wiring, principal, form| {
         let revocation = asked(form).map_err(bad)?.by(&principal.user);
-        wiring.identity.revoke(&revocation).await.map_err(unavailable)
+        wiring.identity.revoke(&revocation).await.map_err(|error| unavailable(&error))
     })
     .await
 }
@@ -106,7 +106,7 @@ pub(crate) async fn lift(gateway: State<Arc<Gateway>>, request: Request) -> Resp
     administer(gateway, request, async |wiring, _, form| {
         let revoked = serde_json::from_str(get(form, "revoked")).map_err(bad)?;
         let lifted = wiring.identity.revocations().lift(&revoked).await;
-        lifted.map_err(unavailable)
+        lifted.map_err(|error| unavailable(&error))
     })
     .await
 }
@@ -145,7 +145,7 @@ fn bad(error: impl std::fmt::Display) -> (StatusCode, String) {
     (StatusCode::BAD_REQUEST, error.to_string())
 }
 
-fn unavailable(error: Unavailable) -> (StatusCode, String) {
+fn unavailable(error: &Unavailable) -> (StatusCode, String) {
     (StatusCode::SERVICE_UNAVAILABLE, error.to_string())
 }
 
