@@ -96,7 +96,11 @@ fn described(revoked: &Revoked) -> String {
 pub(crate) async fn revoke(gateway: State<Arc<Gateway>>, request: Request) -> Response {
     administer(gateway, request, async |wiring, principal, form| {
         let revocation = asked(form).map_err(bad)?.by(&principal.user);
-        wiring.identity.revoke(&revocation).await.map_err(|error| unavailable(&error))
+        wiring
+            .identity
+            .revoke(&revocation)
+            .await
+            .map_err(|error| unavailable(&error))
     })
     .await
 }
