@@ -57,7 +57,11 @@ pub(crate) async fn write(gateway: &GatewayArgs, samples: &[String]) -> anyhow::
             value: value.to_bits(),
             timestamp,
         }];
-        request.timeseries.push(TimeSeries { labels, samples });
+        request.timeseries.push(TimeSeries {
+            labels,
+            samples,
+            ..TimeSeries::default()
+        });
     }
     let client = Client::new(gateway)?;
     client
@@ -80,6 +84,7 @@ pub(crate) async fn read(gateway: &GatewayArgs, selector: &str, minutes: u32) ->
         start_timestamp_ms: end - i64::from(minutes) * 60_000,
         end_timestamp_ms: end,
         matchers: parsed.matchers,
+        hints: None,
     };
     let request = ReadRequest {
         queries: vec![query],

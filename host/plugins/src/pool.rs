@@ -21,6 +21,9 @@ use crate::{
     meter::{Meter, TimeUp},
 };
 
+/// What became of a plugin's `init`; the error is its own word.
+pub(crate) type Started<C> = Result<(<C as Contract>::Exports, <C as Contract>::Told), String>;
+
 /// One version of one kind's contract, as far as starting an instance goes.
 pub(crate) trait Contract: Sized + Send + Sync + 'static {
     /// The component, linked, with its exports looked up.
@@ -28,24 +31,29 @@ pub(crate) trait Contract: Sized + Send + Sync + 'static {
     /// The exports of an instance.
     type Exports: Send + Sync;
 
+    /// What a plugin says of itself when it starts.
+    type Told: Send + Sync;
+
     /// After how many calls an instance is replaced.
     const USES: u32;
 
     /// Looks the exports up.
     fn link(component: InstancePre<Guest>) -> wasmtime::Result<Self::Linked>;
 
-    /// Starts an instance and gives it its configuration; the inner error is the plugin's word
+    /// Starts an instance and gives it its configuration; the inner result is the plugin's word
     /// about that.
     fn start(
         linked: &Self::Linked,
         store: &mut Store<Guest>,
         config: &str,
-    ) -> impl Future<Output = wasmtime::Result<Result<Self::Exports, String>>> + Send;
+    ) -> impl Future<Output = wasmtime::Result<Started<Self>>> + Send;
 }
 
 /// The instances of one plugin.
 pub(crate) struct Pool<C: Contract> {
     shared: Arc<Shared>,
+    /// By the first instance; all have the same code and configuration.
+    told: C::Told,
     instances: managed::Pool<Starter<C>>,
 }
 
@@ -113,7 +121,7 @@ impl<C: Contract> Pool<C> {
             shared: shared.clone(),
             first: Mutex::default(),
         };
-        let first = starter.start(shared.deadline()).await?;
+        let (first, told) = starter.start(shared.deadline()).await?;
         *starter.first.lock().unwrap_or_else(PoisonError::into_inner) = Some(first);
         let instances = managed::Pool::builder(starter)
             .max_size(usize::from(shared.bounds.instances))
@@ -123,12 +131,18 @@ impl<C: Contract> Pool<C> {
             .map_err(|error| StartError::Broken(error.to_string()))?;
         Ok(Self {
             shared: shared.clone(),
+            told,
             instances,
         })
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// What the plugin said of itself when it started.
+    pub(crate) fn told(&self) -> &C::Told {
+        &self.told
     }
 
     /// When a call that begins now has to be over.
@@ -160,7 +174,7 @@ impl<C: Contract> Pool<C> {
 }
 
 impl<C: Contract> Starter<C> {
-    async fn start(&self, deadline: Instant) -> Result<Instance<C>, StartError> {
+    async fn start(&self, deadline: Instant) -> Result<(Instance<C>, C::Told), StartError> {
         let mut store = Guest::store(&self.engine, &self.shared);
         let meter = store.data().meter.clone();
         store.data().journal.begin(None);
@@ -171,16 +185,15 @@ impl<C: Contract> Starter<C> {
             .shared
             .settle(&mut store, begun)
             .map_err(StartError::Broken)?;
-        let exports = started.map_err(|refused| StartError::Config(printable(&refused).to_string()))?;
+        let (exports, told) =
+            started.map_err(|refused| StartError::Config(printable(&refused).to_string()))?;
         self.shared.stats.started();
-        Ok(Instance {
-            live: Some(Live {
-                store,
-                exports,
-                meter,
-            }),
-            uses: 0,
-        })
+        let live = Some(Live {
+            store,
+            exports,
+            meter,
+        });
+        Ok((Instance { live, uses: 0 }, told))
     }
 }
 
@@ -192,7 +205,7 @@ impl<C: Contract> managed::Manager for Starter<C> {
         let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
         match first {
             Some(first) => Ok(first),
-            None => self.start(self.shared.deadline()).await,
+            None => Ok(self.start(self.shared.deadline()).await?.0),
         }
     }
 

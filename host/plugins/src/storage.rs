@@ -13,6 +13,9 @@ pub trait Storage: Send + Sync + std::fmt::Debug {
     /// Whether the backend can be used at the moment.
     async fn check(&self) -> Result<(), StorageError>;
 
+    /// What the backend can hold besides samples.
+    fn holds(&self) -> Kinds;
+
     /// Stores a batch; returns when the backend has acknowledged it.
     async fn write(&self, context: &Context, batch: &Batch) -> Result<Receipt, StorageError>;
 
@@ -26,6 +29,33 @@ pub trait Cursor: Send {
     /// The next piece of about `samples` samples, or `None` at the end. Series come in any order,
     /// and a series that is cut goes on at the beginning of the next piece.
     async fn next(&mut self, samples: u32) -> Result<Option<Batch>, StorageError>;
+}
+
+/// What there is besides samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "a set, of which each member is a word"
+)]
+pub struct Kinds {
+    /// Native histograms.
+    pub histograms: bool,
+    /// Exemplars.
+    pub exemplars: bool,
+    /// What is said about metrics: type, help, unit.
+    pub families: bool,
+    /// When counters began.
+    pub start_timestamps: bool,
+}
+
+impl Kinds {
+    /// Everything there is.
+    pub const ALL: Self = Self {
+        histograms: true,
+        exemplars: true,
+        families: true,
+        start_timestamps: true,
+    };
 }
 
 /// Samples of some series in columns, laid out as `witgate:storage` describes.
@@ -45,6 +75,84 @@ pub struct Batch {
     pub values: Vec<u64>,
     /// Where each series ends in `timestamps` and `values`.
     pub sample_ends: Vec<u32>,
+    /// When the counter behind each sample began, 0 where nobody said; empty, or one for each sample.
+    pub start_timestamps: Vec<i64>,
+    /// Native histograms.
+    pub histograms: Histograms,
+    /// Exemplars.
+    pub exemplars: Exemplars,
+    /// What is said about metrics.
+    pub families: Vec<MetricFamily>,
+}
+
+/// Native histograms of the series of a batch; all columns are empty where there is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Histograms {
+    /// Per series, where it ends in the columns.
+    pub ends: Vec<u32>,
+    /// Milliseconds since 1970-01-01 UTC.
+    pub timestamps: Vec<i64>,
+    /// Where each histogram ends in `messages`.
+    pub message_ends: Vec<u32>,
+    /// Protobuf messages `io.prometheus.write.v2.Histogram`.
+    pub messages: Vec<u8>,
+}
+
+/// Exemplars of the series of a batch; all columns are empty where there is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exemplars {
+    /// Per series, where it ends in the columns.
+    pub ends: Vec<u32>,
+    /// Milliseconds since 1970-01-01 UTC.
+    pub timestamps: Vec<i64>,
+    /// The bits of the values.
+    pub values: Vec<u64>,
+    /// Pairs of symbols, name and value.
+    pub labels: Vec<u32>,
+    /// Where each exemplar ends in `labels`.
+    pub label_ends: Vec<u32>,
+}
+
+/// What is said about all series of one name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MetricFamily {
+    /// The symbol of the name.
+    pub name: u32,
+    /// What kind of metric it is.
+    pub kind: MetricKind,
+    /// The symbol of the explanation.
+    pub help: u32,
+    /// The symbol of the unit.
+    pub unit: u32,
+}
+
+/// Kinds of metrics, by their numbers in remote write (`prometheus.MetricMetadata.MetricType`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MetricKind {
+    /// Nobody said.
+    #[default]
+    Unknown,
+    /// A counter.
+    Counter,
+    /// A gauge.
+    Gauge,
+    /// A histogram.
+    Histogram,
+    /// A histogram whose counts go up and down.
+    GaugeHistogram,
+    /// A summary.
+    Summary,
+    /// What does not change.
+    Info,
+    /// Which of several states something is in.
+    StateSet,
+}
+
+impl Batch {
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.label_ends.is_empty() && self.families.is_empty()
+    }
 }
 
 /// For whom and how a call is made.
@@ -65,15 +173,28 @@ pub struct Receipt {
     pub rejected: Vec<Rejection>,
 }
 
-/// Samples that a backend can't hold and never will.
+/// Data that a backend can't hold and never will.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
     /// The series' place in the batch.
     pub series: u32,
-    /// How many of its samples.
-    pub samples: u32,
+    /// What of it.
+    pub kind: Datum,
+    /// How many of them.
+    pub count: u32,
     /// Why.
     pub reason: String,
+}
+
+/// What a sender counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Datum {
+    /// A sample.
+    Sample,
+    /// A native histogram.
+    Histogram,
+    /// An exemplar.
+    Exemplar,
 }
 
 /// Which samples are asked for.
@@ -85,6 +206,8 @@ pub struct Query {
     pub end: i64,
     /// All of them must hold.
     pub matchers: Vec<Matcher>,
+    /// Whether only the series are wanted, without their samples.
+    pub only_series: bool,
 }
 
 /// A condition on one label; an absent label has the empty value.

@@ -63,6 +63,8 @@ pub struct Limits {
     pub label: Size,
     /// Samples of the answer to one read. Default: 5,000,000.
     pub read_samples: usize,
+    /// What the answer to one read may take in memory, compressed as it is. Default: `256MiB`.
+    pub read_memory: Size,
     /// Reads at the same time; more are told to come again. Default: 10, as in Prometheus.
     pub concurrent_reads: usize,
 }
@@ -75,6 +77,7 @@ impl Default for Limits {
             labels: 128,
             label: Size(16 << 10),
             read_samples: 5_000_000,
+            read_memory: Size(256 << 20),
             concurrent_reads: 10,
         }
     }

@@ -10,12 +10,13 @@ pub(crate) struct SeriesIter<'a> {
 }
 
 /// One series of a batch.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct SeriesRef<'a> {
     batch: &'a Batch,
     labels: &'a [u32],
     timestamps: &'a [i64],
     values: &'a [u64],
+    histograms: std::ops::Range<usize>,
 }
 
 impl<'a> SeriesIter<'a> {
@@ -39,12 +40,14 @@ impl<'a> Iterator for SeriesIter<'a> {
             Some(start as usize..*ends.get(self.next)? as usize)
         };
         let (labels, samples) = (between(&batch.label_ends)?, between(&batch.sample_ends)?);
+        let histograms = between(&batch.histograms.ends).unwrap_or_default();
         self.next += 1;
         Some(SeriesRef {
             batch,
             labels: batch.labels.get(labels)?,
             timestamps: batch.timestamps.get(samples.clone())?,
             values: batch.values.get(samples)?,
+            histograms,
         })
     }
 }
@@ -69,5 +72,17 @@ impl<'a> SeriesRef<'a> {
     /// Milliseconds and bits.
     pub(crate) fn samples(&self) -> impl Iterator<Item = (i64, u64)> + use<'a> {
         self.timestamps.iter().copied().zip(self.values.iter().copied())
+    }
+
+    /// Milliseconds and messages.
+    pub(crate) fn histograms(&self) -> impl Iterator<Item = (i64, &'a [u8])> + use<'a> {
+        let histograms = &self.batch.histograms;
+        let end = |at: usize| histograms.message_ends.get(at).map_or(0, |&end| end as usize);
+        self.histograms.clone().filter_map(move |at| {
+            let message = histograms
+                .messages
+                .get(at.checked_sub(1).map_or(0, end)..end(at))?;
+            Some((*histograms.timestamps.get(at)?, message))
+        })
     }
 }

@@ -1,8 +1,10 @@
 //! Prometheus remote write and read: protocol, tenants, limits, routing to storage plugins.
 
 mod answer;
+mod compression;
 mod config;
 pub mod decode;
+mod histogram;
 mod labels;
 mod matcher;
 #[cfg(test)]
@@ -10,10 +12,12 @@ mod memory;
 pub mod proto;
 mod read;
 mod remote;
+mod result;
 mod tenant;
 mod wire;
 mod write;
 
 pub use answer::Refusal;
+pub use compression::{Compression, CompressionError};
 pub use config::{Callers, ConfigError, Limits, PrometheusConfig, TenantConfig};
 pub use remote::{Account, Endpoint, Remote};

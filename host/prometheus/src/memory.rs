@@ -3,13 +3,14 @@
 
 use std::sync::Mutex;
 
-use witgate_plugins::{Batch, Context, Cursor, Query, Receipt, Storage, StorageError};
+use witgate_plugins::{Batch, Context, Cursor, Kinds, Query, Receipt, Storage, StorageError};
 
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     pub(crate) batches: Mutex<Vec<Batch>>,
     pub(crate) fail: Mutex<Option<StorageError>>,
     pub(crate) receipt: Receipt,
+    pub(crate) holds: Kinds,
 }
 
 struct Pieces(std::vec::IntoIter<Batch>);
@@ -18,6 +19,10 @@ struct Pieces(std::vec::IntoIter<Batch>);
 impl Storage for Memory {
     async fn check(&self) -> Result<(), StorageError> {
         Ok(())
+    }
+
+    fn holds(&self) -> Kinds {
+        self.holds
     }
 
     async fn write(&self, _: &Context, batch: &Batch) -> Result<Receipt, StorageError> {

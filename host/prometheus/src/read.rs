@@ -1,8 +1,11 @@
-//! Remote read, answered with samples.
+//! Remote read, answered with samples or with streamed chunks (`storage/remote/read_handler.go`).
 
-use std::collections::BTreeMap;
-
-use axum::response::{IntoResponse, Response};
+use axum::{
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use bytes::{BufMut, Bytes, BytesMut};
+use futures::stream;
 use http::{Method, Request, StatusCode, header};
 use prost::Message;
 use witgate_plugins::{Query, StorageError};
@@ -10,9 +13,11 @@ use witgate_plugins::{Query, StorageError};
 use crate::{
     Account, Remote,
     answer::{failure, text},
+    compression::{Compression, CompressionError},
     labels::SeriesIter,
     matcher::Matchers,
-    proto::{self, Label, QueryResult, ReadRequest, ReadResponse, ResponseType, Sample, TimeSeries},
+    proto::{self, ChunkedReadResponse, ChunkedSeries, QueryResult, ReadRequest, ReadResponse, ResponseType},
+    result::{Collected, Series},
     tenant::Tenant,
 };
 
@@ -26,8 +31,11 @@ const QUERIES: usize = 64;
 /// the gateway is thrown away here, and a plugin that never ends must not keep a place for ever.
 const GIVEN_FOR_ONE: usize = 4;
 
-/// Series of a result, sorted by labels, each with its samples by time.
-type Series = BTreeMap<Vec<(String, String)>, BTreeMap<i64, u64>>;
+/// Bytes of chunks in one frame, as Prometheus has it.
+const FRAME: usize = 1 << 20;
+
+/// The content type of a streamed answer.
+const STREAMED: &str = "application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse";
 
 enum ReadError {
     Wrong(String),
@@ -46,7 +54,7 @@ impl Remote {
         &self,
         tenant: &Tenant,
         request_id: &str,
-        request: Request<axum::body::Body>,
+        request: Request<Body>,
     ) -> Response {
         if request.method() != Method::POST {
             return text(StatusCode::METHOD_NOT_ALLOWED, "remote read is a POST");
@@ -63,124 +71,99 @@ impl Remote {
             Ok(body) => body,
             Err(response) => return response,
         };
-        match self.results(tenant, request_id, &body).await {
-            Ok((answer, account)) => {
-                let headers = [
-                    (header::CONTENT_TYPE, "application/x-protobuf"),
-                    (header::CONTENT_ENCODING, "snappy"),
-                ];
-                let mut response = (headers, answer).into_response();
-                response.extensions_mut().insert(account);
-                response
-            }
+        match self.answer(tenant, request_id, &body).await {
+            Ok(response) => response,
             Err(ReadError::Wrong(reason)) => text(StatusCode::BAD_REQUEST, &reason),
             Err(ReadError::TooLarge(reason)) => text(StatusCode::PAYLOAD_TOO_LARGE, &reason),
             Err(ReadError::Storage(error)) => failure(&tenant.name, &error),
         }
     }
 
-    async fn results(
-        &self,
-        tenant: &Tenant,
-        request_id: &str,
-        body: &[u8],
-    ) -> Result<(Vec<u8>, Account), ReadError> {
+    async fn answer(&self, tenant: &Tenant, request_id: &str, body: &[u8]) -> Result<Response, ReadError> {
         let request = self.parse(body)?;
-        let context = tenant.context(request_id);
+        let form = negotiate(&request.accepted_response_types)?;
         let mut account = Account {
             tenant: tenant.name.clone(),
             ..Account::default()
         };
         let mut results = Vec::new();
         for query in &request.queries {
-            let matchers = Matchers::new(&query.matchers).map_err(ReadError::Wrong)?;
-            let mut found = Series::new();
-            if query.start_timestamp_ms <= query.end_timestamp_ms {
-                let plain = matchers.plain.clone();
-                let (start, end) = (query.start_timestamp_ms, query.end_timestamp_ms);
-                let mut cursor = tenant
-                    .storage
-                    .read(
-                        &context,
-                        &Query {
-                            start,
-                            end,
-                            matchers: plain,
-                        },
-                    )
-                    .await?;
-                let mut given = 0;
-                while let Some(piece) = cursor.next(PIECE).await? {
-                    given += piece.timestamps.len();
-                    if given / GIVEN_FOR_ONE > self.limits.read_samples {
-                        return Err(ReadError::Wrong(format!(
-                            "the storage looks through over {given} samples for it, {GIVEN_FOR_ONE} times \
-                             prometheus.limits.readSamples: ask for less, or by a matcher with `=`"
-                        )));
-                    }
-                    for series in SeriesIter::new(&piece) {
-                        let labels: Vec<_> = series.labels().collect();
-                        if !matchers.hold(&labels) {
-                            continue;
-                        }
-                        let mut samples = series
-                            .samples()
-                            .filter(|(time, _)| (start..=end).contains(time))
-                            .peekable();
-                        if samples.peek().is_none() {
-                            continue;
-                        }
-                        let labels = labels
-                            .iter()
-                            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-                        let kept = found.entry(labels.collect()).or_default();
-                        for (time, bits) in samples {
-                            // Of two samples at one time the later one counts, once.
-                            account.samples += u64::from(kept.insert(time, bits).is_none());
-                        }
-                        if account.samples > self.limits.read_samples as u64 {
-                            return Err(ReadError::Wrong(format!(
-                                "the answer has over {} samples (prometheus.limits.readSamples): ask for less",
-                                self.limits.read_samples
-                            )));
-                        }
-                    }
+            let found = self.collect(tenant, request_id, query).await?;
+            let series = found.finish();
+            account.series += series.len() as u64;
+            account.samples += series.iter().map(Series::count).sum::<u64>();
+            results.push(series);
+        }
+        let mut response = match form {
+            ResponseType::Samples => samples(results)?,
+            ResponseType::StreamedXorChunks => streamed(results),
+        };
+        response.extensions_mut().insert(account);
+        Ok(response)
+    }
+
+    async fn collect(
+        &self,
+        tenant: &Tenant,
+        request_id: &str,
+        query: &proto::Query,
+    ) -> Result<Collected, ReadError> {
+        let matchers = Matchers::new(&query.matchers).map_err(ReadError::Wrong)?;
+        let only_series = query.hints.as_ref().is_some_and(|hints| hints.func == "series");
+        let (start, end) = (query.start_timestamp_ms, query.end_timestamp_ms);
+        let mut found = Collected::default();
+        if start > end {
+            return Ok(found);
+        }
+        let asked = Query {
+            start,
+            end,
+            matchers: matchers.plain.clone(),
+            only_series,
+        };
+        let mut cursor = tenant.storage.read(&tenant.context(request_id), &asked).await?;
+        let limits = &self.limits;
+        let mut given = 0;
+        while let Some(piece) = cursor.next(PIECE).await? {
+            given += piece.timestamps.len() + piece.histograms.timestamps.len();
+            if given / GIVEN_FOR_ONE > limits.read_samples {
+                return Err(ReadError::Wrong(format!(
+                    "the storage looks through over {given} samples for it, {GIVEN_FOR_ONE} times \
+                     prometheus.limits.readSamples: ask for less, or by a matcher with `=`"
+                )));
+            }
+            for series in SeriesIter::new(&piece) {
+                let labels: Vec<_> = series.labels().collect();
+                if matchers.hold(&labels) {
+                    found.add(&labels, &series, (start, end), only_series);
                 }
             }
-            account.series += found.len() as u64;
-            results.push(result(found));
+            if found.samples > limits.read_samples as u64 {
+                return Err(ReadError::Wrong(format!(
+                    "the answer has over {} samples (prometheus.limits.readSamples): ask for less",
+                    limits.read_samples
+                )));
+            }
+            if found.bytes as u64 > limits.read_memory.0 {
+                return Err(ReadError::Wrong(format!(
+                    "the answer takes over {} bytes (prometheus.limits.readMemory): ask for less",
+                    limits.read_memory.0
+                )));
+            }
         }
-        let answer = ReadResponse { results }.encode_to_vec();
-        let answer = snap::raw::Encoder::new().compress_vec(&answer);
-        let answer =
-            answer.map_err(|_| ReadError::Wrong("the answer is too large: ask for less".to_owned()))?;
-        Ok((answer, account))
+        Ok(found)
     }
 
     fn parse(&self, body: &[u8]) -> Result<ReadRequest, ReadError> {
-        let not_snappy = |error| {
-            ReadError::Wrong(format!(
-                "the body is not in snappy's block format (the framed format is another one): {error}"
-            ))
-        };
-        let size = snap::raw::decompress_len(body).map_err(not_snappy)?;
-        let limit = self.limits.decoded.0;
-        if size as u64 > limit {
-            return Err(ReadError::TooLarge(format!(
-                "the body says that it is {size} bytes large decompressed, and {limit} are accepted"
-            )));
-        }
-        let bytes = snap::raw::Decoder::new()
-            .decompress_vec(body)
-            .map_err(not_snappy)?;
+        let mut bytes = Vec::new();
+        Compression::Snappy
+            .decompress(body, self.limits.decoded.0, &mut bytes)
+            .map_err(|error| match error {
+                CompressionError::TooLarge { .. } => ReadError::TooLarge(error.to_string()),
+                _ => ReadError::Wrong(error.to_string()),
+            })?;
         let request = ReadRequest::decode(bytes.as_slice())
             .map_err(|error| ReadError::Wrong(format!("the body is no prometheus.ReadRequest: {error}")))?;
-        let accepted = &request.accepted_response_types;
-        if !accepted.is_empty() && !accepted.contains(&ResponseType::Samples.into()) {
-            return Err(ReadError::Wrong(
-                "only answers of the type SAMPLES are supported, and the client takes none".to_owned(),
-            ));
-        }
         if request.queries.len() > QUERIES {
             return Err(ReadError::Wrong(format!(
                 "{} queries in one request: {QUERIES} are accepted",
@@ -191,18 +174,99 @@ impl Remote {
     }
 }
 
-fn result(found: Series) -> QueryResult {
-    let series = found.into_iter().map(|(labels, samples)| TimeSeries {
-        labels: labels
-            .into_iter()
-            .map(|(name, value)| Label { name, value })
-            .collect(),
-        samples: samples
-            .into_iter()
-            .map(|(timestamp, value)| Sample { value, timestamp })
-            .collect::<Vec<proto::Sample>>(),
-    });
-    QueryResult {
-        timeseries: series.collect(),
+/// The first form that the client takes and that there is; samples, if it does not say.
+fn negotiate(accepted: &[i32]) -> Result<ResponseType, ReadError> {
+    if accepted.is_empty() {
+        return Ok(ResponseType::Samples);
     }
+    let mut known = accepted
+        .iter()
+        .filter_map(|&form| ResponseType::try_from(form).ok());
+    known.next().ok_or_else(|| {
+        ReadError::Wrong(
+            "answers are SAMPLES (0) or STREAMED_XOR_CHUNKS (1), and the client takes neither".to_owned(),
+        )
+    })
+}
+
+fn samples(results: Vec<Vec<Series>>) -> Result<Response, ReadError> {
+    let results = results.into_iter().map(|series| QueryResult {
+        timeseries: series.into_iter().map(Series::expand).collect(),
+    });
+    let answer = ReadResponse {
+        results: results.collect(),
+    };
+    let answer = snap::raw::Encoder::new().compress_vec(&answer.encode_to_vec());
+    let answer = answer.map_err(|_| ReadError::Wrong("the answer is too large: ask for less".to_owned()))?;
+    let headers = [
+        (header::CONTENT_TYPE, "application/x-protobuf"),
+        (header::CONTENT_ENCODING, "snappy"),
+    ];
+    Ok((headers, answer).into_response())
+}
+
+/// Frames that are made while the answer is being sent.
+fn streamed(results: Vec<Vec<Series>>) -> Response {
+    let series = (0_i64..)
+        .zip(results)
+        .flat_map(|(query_index, series)| series.into_iter().map(move |series| (query_index, series)));
+    let frames = series.flat_map(|(query_index, series)| Frames {
+        query_index,
+        labels: series.labels(),
+        chunks: series.chunks().into_iter(),
+        is_first: true,
+    });
+    let frames = stream::iter(frames.map(Ok::<_, std::convert::Infallible>));
+    ([(header::CONTENT_TYPE, STREAMED)], Body::from_stream(frames)).into_response()
+}
+
+/// The frames of one series.
+struct Frames {
+    query_index: i64,
+    labels: Vec<proto::Label>,
+    chunks: std::vec::IntoIter<witgate_chunk::Chunk>,
+    /// A series without chunks has a frame too.
+    is_first: bool,
+}
+
+impl Iterator for Frames {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        if self.chunks.as_slice().is_empty() && !self.is_first {
+            return None;
+        }
+        self.is_first = false;
+        let mut size = 0;
+        let mut chunks = Vec::new();
+        while size < FRAME
+            && let Some(chunk) = self.chunks.next()
+        {
+            size += chunk.bytes.len();
+            chunks.push(proto::Chunk {
+                min_time_ms: chunk.first,
+                max_time_ms: chunk.last,
+                r#type: chunk.encoding as i32,
+                data: chunk.bytes,
+            });
+        }
+        let message = ChunkedReadResponse {
+            chunked_series: vec![ChunkedSeries {
+                labels: self.labels.clone(),
+                chunks,
+            }],
+            query_index: self.query_index,
+        };
+        Some(frame(&message))
+    }
+}
+
+/// A message with its length and its checksum in front (`storage/remote/chunked.go`).
+fn frame(message: &ChunkedReadResponse) -> Bytes {
+    let message = message.encode_to_vec();
+    let mut frame = BytesMut::with_capacity(message.len() + 14);
+    prost::encoding::encode_varint(message.len() as u64, &mut frame);
+    frame.put_u32(crc32c::crc32c(&message));
+    frame.put_slice(&message);
+    frame.freeze()
 }

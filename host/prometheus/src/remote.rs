@@ -42,9 +42,13 @@ pub struct Account {
     pub tenant: String,
     /// Series that were stored or found.
     pub series: u64,
-    /// Samples that were stored or found.
+    /// Samples that were stored or found; of what was found, native histograms too.
     pub samples: u64,
-    /// Samples that were refused.
+    /// Native histograms that were stored.
+    pub histograms: u64,
+    /// Exemplars that were stored.
+    pub exemplars: u64,
+    /// What was refused of all that.
     pub rejected: u64,
 }
 

@@ -7,6 +7,7 @@
 pub(crate) struct Damaged(pub(crate) &'static str);
 
 /// One field of a message.
+#[derive(Clone, Copy)]
 pub(crate) enum Value<'a> {
     Varint(u64),
     Fixed64(u64),
@@ -85,4 +86,38 @@ impl<'a> Fields<'a> {
         }
         Err(Damaged("a number is longer than 64 bits"))
     }
+}
+
+/// The integers of a repeated field: several packed into one, or one.
+#[inline]
+pub(crate) fn varints(value: Value<'_>, mut each: impl FnMut(u64)) -> Result<(), Damaged> {
+    match value {
+        Value::Varint(value) => each(value),
+        Value::Bytes(packed) => {
+            let mut packed = Fields(packed);
+            while !packed.0.is_empty() {
+                each(packed.varint()?);
+            }
+        }
+        Value::Fixed64(_) | Value::Fixed32 => {}
+    }
+    Ok(())
+}
+
+/// The same of numbers of 64 bits.
+pub(crate) fn fixed64s(value: Value<'_>, mut each: impl FnMut(u64)) -> Result<(), Damaged> {
+    match value {
+        Value::Fixed64(value) => each(value),
+        Value::Bytes(packed) => {
+            let (whole, rest) = packed.as_chunks();
+            if !rest.is_empty() {
+                return Err(Damaged("it ends within a number"));
+            }
+            for bits in whole {
+                each(u64::from_le_bytes(*bits));
+            }
+        }
+        Value::Varint(_) | Value::Fixed32 => {}
+    }
+    Ok(())
 }

@@ -1,15 +1,25 @@
-//! Remote write 1.0, from the request to the storage plugin's acknowledgement.
+//! Remote write, from the request to the storage plugin's acknowledgement.
+
+use std::collections::BTreeMap;
 
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, Method, Request, StatusCode, header};
-use witgate_plugins::{Batch, Receipt};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use witgate_plugins::{Batch, Datum, Receipt};
 
 use crate::{
     Account, Remote,
     answer::{failure, text},
-    decode::{DecodeError, Decoder, Refused},
+    compression::{Compression, CompressionError},
+    decode::{DecodeError, Decoder, Form, Protocol, Refused},
     tenant::Tenant,
 };
+
+/// What a 2.0 sender is told of each kind of data, whatever became of its request.
+const WRITTEN: [&str; 3] = [
+    "x-prometheus-remote-write-samples-written",
+    "x-prometheus-remote-write-histograms-written",
+    "x-prometheus-remote-write-exemplars-written",
+];
 
 impl Remote {
     pub(crate) async fn write_to(
@@ -18,15 +28,38 @@ impl Remote {
         request_id: &str,
         request: Request<axum::body::Body>,
     ) -> Response {
-        if let Some(refusal) = refuse_form(request.method(), request.headers()) {
-            return refusal;
+        let form = match form(request.method(), request.headers()) {
+            Ok(form) => form,
+            Err(refusal) => return *refusal,
+        };
+        let mut response = self.write_body(tenant, request_id, request, form).await;
+        // A 1.0 sender is told nothing: it would take it for a 2.0 receiver's word.
+        if form.protocol == Protocol::V2 {
+            let account = response.extensions().get::<Account>();
+            let written = account.map_or([0; 3], |account| {
+                [account.samples, account.histograms, account.exemplars]
+            });
+            for (name, count) in WRITTEN.into_iter().zip(written) {
+                response.headers_mut().insert(name, HeaderValue::from(count));
+            }
         }
+        response
+    }
+
+    async fn write_body(
+        &self,
+        tenant: &Tenant,
+        request_id: &str,
+        request: Request<axum::body::Body>,
+        form: Form,
+    ) -> Response {
         let body = match crate::answer::body(request.into_body(), self.limits.body.0).await {
             Ok(body) => body,
             Err(response) => return response,
         };
         let mut decoder = self.decoders.take();
-        let response = match decoder.decode(&body, &self.limits) {
+        let holds = tenant.storage.holds();
+        let response = match decoder.decode(&body, form, &self.limits, holds) {
             Err(error) => undecodable(&error),
             Ok((batch, refused)) => {
                 drop(body);
@@ -43,27 +76,36 @@ async fn store(tenant: &Tenant, request_id: &str, batch: &Batch, refused: &Refus
         tenant: tenant.name.clone(),
         series: batch.label_ends.len() as u64,
         samples: batch.timestamps.len() as u64,
-        rejected: refused.samples.values().sum(),
+        histograms: batch.histograms.timestamps.len() as u64,
+        exemplars: batch.exemplars.timestamps.len() as u64,
+        rejected: refused.counts.values().sum(),
     };
-    let receipt = if batch.timestamps.is_empty() {
+    let receipt = if batch.is_empty() {
         Ok(Receipt::default())
     } else {
         tenant.storage.write(&tenant.context(request_id), batch).await
     };
     let mut response = match receipt {
         Err(error) => {
-            (account.series, account.samples) = (0, 0);
+            account = Account {
+                tenant: account.tenant,
+                rejected: account.rejected,
+                ..Account::default()
+            };
             failure(&tenant.name, &error)
         }
         Ok(receipt) => {
-            let rejected: u64 = receipt
-                .rejected
-                .iter()
-                .map(|rejection| u64::from(rejection.samples))
-                .sum();
-            account.samples = account.samples.saturating_sub(rejected);
-            account.rejected += rejected;
-            match complaint(refused, &receipt, account.samples) {
+            for rejection in &receipt.rejected {
+                let count = u64::from(rejection.count);
+                let stored = match rejection.kind {
+                    Datum::Sample => &mut account.samples,
+                    Datum::Histogram => &mut account.histograms,
+                    Datum::Exemplar => &mut account.exemplars,
+                };
+                *stored = stored.saturating_sub(count);
+                account.rejected += count;
+            }
+            match complaint(refused, &receipt, &account) {
                 None => StatusCode::NO_CONTENT.into_response(),
                 Some(complaint) => text(StatusCode::BAD_REQUEST, &complaint),
             }
@@ -74,75 +116,113 @@ async fn store(tenant: &Tenant, request_id: &str, batch: &Batch, refused: &Refus
 }
 
 /// What was not stored and why, in one line; none if everything was.
-fn complaint(refused: &Refused, receipt: &Receipt, stored: u64) -> Option<String> {
+fn complaint(refused: &Refused, receipt: &Receipt, account: &Account) -> Option<String> {
     let mut reasons: Vec<String> = refused
-        .samples
+        .counts
         .iter()
-        .map(|(reason, count)| format!("{count} with {reason}"))
+        .map(|((datum, reason), count)| format!("{} with {reason}", counted(*count, *datum)))
         .collect();
     if let Some(first) = &refused.first {
         reasons.push(format!("the first of series {first}"));
     }
     if let Some(first) = receipt.rejected.first() {
-        let count: u64 = receipt
-            .rejected
-            .iter()
-            .map(|rejection| u64::from(rejection.samples))
-            .sum();
+        let mut counts = BTreeMap::<Datum, u64>::new();
+        for rejection in &receipt.rejected {
+            *counts.entry(rejection.kind).or_default() += u64::from(rejection.count);
+        }
+        let counts: Vec<_> = counts
+            .into_iter()
+            .map(|(datum, count)| counted(count, datum))
+            .collect();
         reasons.push(format!(
-            "{count} that the storage can't hold, the first because {}",
+            "{} that the storage can't hold, the first because {}",
+            counts.join(" and "),
             first.reason
         ));
     }
-    (!reasons.is_empty()).then(|| format!("{stored} samples are stored, and not: {}", reasons.join("; ")))
+    let stored = [
+        (Datum::Sample, account.samples),
+        (Datum::Histogram, account.histograms),
+        (Datum::Exemplar, account.exemplars),
+    ];
+    let stored: Vec<_> = { stored.into_iter() }
+        .filter(|(datum, count)| *datum == Datum::Sample || *count > 0)
+        .map(|(datum, count)| counted(count, datum))
+        .collect();
+    (!reasons.is_empty()).then(|| {
+        format!(
+            "stored: {}; not stored: {}",
+            stored.join(", "),
+            reasons.join("; ")
+        )
+    })
 }
 
-fn refuse_form(method: &Method, headers: &HeaderMap) -> Option<Response> {
+fn counted(count: u64, datum: Datum) -> String {
+    let one = match datum {
+        Datum::Sample => "sample",
+        Datum::Histogram => "histogram",
+        Datum::Exemplar => "exemplar",
+    };
+    format!("{count} {one}{}", if count == 1 { "" } else { "s" })
+}
+
+/// What a request says that its body is.
+fn form(method: &Method, headers: &HeaderMap) -> Result<Form, Box<Response>> {
     if method != Method::POST {
         let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "remote write is a POST");
-        response
-            .headers_mut()
-            .insert(header::ALLOW, http::HeaderValue::from_static("POST"));
-        return Some(response);
+        let headers = response.headers_mut();
+        headers.insert(header::ALLOW, HeaderValue::from_static("POST"));
+        return Err(Box::new(response));
     }
     let get = |name| {
-        headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
+        let value = headers.get(name).and_then(|value| value.to_str().ok());
+        value.unwrap_or_default()
     };
-    if let Some(reason) = other_content(get(header::CONTENT_TYPE)) {
-        return Some(text(StatusCode::UNSUPPORTED_MEDIA_TYPE, &reason));
+    let unsupported = |line: String| Box::new(text(StatusCode::UNSUPPORTED_MEDIA_TYPE, &line));
+    let protocol = protocol(get(header::CONTENT_TYPE)).map_err(unsupported)?;
+    let compression = match get(header::CONTENT_ENCODING) {
+        "" | "snappy" => Compression::Snappy,
+        "zstd" => Compression::Zstd,
+        other => {
+            return Err(unsupported(format!(
+                "the content encoding {other:?} is not supported: send snappy (block format) or zstd"
+            )));
+        }
+    };
+    Ok(Form {
+        protocol,
+        compression,
+    })
+}
+
+/// Which message a content type announces; the error says what may be.
+fn protocol(content_type: &str) -> Result<Protocol, String> {
+    let mut parts = content_type.split(';').map(str::trim);
+    let media = parts.next().unwrap_or_default();
+    if !media.is_empty() && !media.eq_ignore_ascii_case("application/x-protobuf") {
+        return Err(format!(
+            "the content type {media:?} is not supported: send application/x-protobuf"
+        ));
     }
-    match get(header::CONTENT_ENCODING) {
-        "" | "snappy" => None,
-        other => Some(text(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            &format!("the content encoding {other:?} is not supported: send snappy (block format)"),
+    let proto = parts.find_map(|part| part.strip_prefix("proto="));
+    match proto.map(|proto| proto.trim_matches('"')) {
+        None | Some("prometheus.WriteRequest") => Ok(Protocol::V1),
+        Some("io.prometheus.write.v2.Request") => Ok(Protocol::V2),
+        Some(other) => Err(format!(
+            "the message {other:?} is not supported: send prometheus.WriteRequest (remote write 1.0) or \
+             io.prometheus.write.v2.Request (2.0)"
         )),
     }
 }
 
-/// Why a content type is not that of remote write 1.0, if it is not.
-fn other_content(content_type: &str) -> Option<String> {
-    let mut parts = content_type.split(';').map(str::trim);
-    let media = parts.next().unwrap_or_default();
-    if !media.is_empty() && !media.eq_ignore_ascii_case("application/x-protobuf") {
-        return Some(format!(
-            "the content type {media:?} is not supported: send application/x-protobuf"
-        ));
-    }
-    let proto = parts.find_map(|part| part.strip_prefix("proto="))?;
-    (proto != "prometheus.WriteRequest").then(|| {
-        format!("the message {proto:?} is not supported: send prometheus.WriteRequest (remote write 1.0)")
-    })
-}
-
 fn undecodable(error: &DecodeError) -> Response {
     let status = match error {
-        DecodeError::Version2 => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        DecodeError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-        DecodeError::NotSnappy(_) | DecodeError::Damaged(_) => StatusCode::BAD_REQUEST,
+        DecodeError::Version1 | DecodeError::Version2 => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        DecodeError::Compression(CompressionError::TooLarge { .. }) | DecodeError::Symbols(_) => {
+            StatusCode::PAYLOAD_TOO_LARGE
+        }
+        DecodeError::Compression(_) | DecodeError::Damaged(_) => StatusCode::BAD_REQUEST,
     };
     text(status, &error.to_string())
 }

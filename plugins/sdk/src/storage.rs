@@ -12,9 +12,10 @@ use crate::bindings::storage::exports::witgate::storage::store;
 use crate::config;
 
 pub use crate::bindings::storage::witgate::storage::types::{
-    Batch, Context, Failure, MatchOperation, Matcher, Query, Receipt, Rejection, Trouble,
+    Batch, Context, Datum, Exemplars, Failure, Family, Histograms, Kinds, MatchOperation, Matcher,
+    MetricKind, Query, Receipt, Rejection, Trouble,
 };
-pub use batch::{BatchBuilder, Sample, Series};
+pub use batch::{BatchBuilder, Exemplar, Histogram, Sample, Series};
 
 /// A storage plugin: stores samples and finds them again. Export it with
 /// [`export_storage!`](crate::export_storage).
@@ -32,6 +33,11 @@ pub trait Storage: Sized + 'static {
     /// Checks the configuration, without reaching the backend. The error says which field is wrong
     /// and what it should be.
     fn new(config: Self::Config) -> Result<Self, String>;
+
+    /// What the backend can hold besides samples. A batch has nothing else in it.
+    fn holds(&self) -> Kinds {
+        Kinds::empty()
+    }
 
     /// Says whether the backend can be used.
     fn check(&mut self) -> Result<(), Failure>;
@@ -140,10 +146,11 @@ impl<P: Storage> Store for P {
 impl<P: Storage> store::Guest for Exported<P> {
     type Cursor = ExportedCursor;
 
-    fn init(config: String) -> Result<(), String> {
+    fn init(config: String) -> Result<Kinds, String> {
         let plugin = P::new(config::parse(&config)?)?;
+        let holds = plugin.holds();
         PLUGIN.with(|slot| slot.replace(Some(Box::new(plugin))));
-        Ok(())
+        Ok(holds)
     }
 
     fn check() -> Result<(), Failure> {

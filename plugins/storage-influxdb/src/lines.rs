@@ -6,7 +6,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use witgate_sdk::storage::{Batch, Rejection};
+use witgate_sdk::storage::{Batch, Datum, Rejection};
 
 /// InfluxDB's timestamps are nanoseconds in 64 bits; these are the milliseconds that fit.
 pub const MAX_TIMESTAMP: i64 = i64::MAX / 1_000_000;
@@ -162,7 +162,8 @@ impl<'a> Encoder<'a> {
 pub(crate) fn rejection(series: usize, samples: usize, reason: &str) -> Rejection {
     Rejection {
         series: short(series),
-        samples: short(samples),
+        kind: Datum::Sample,
+        count: short(samples),
         reason: reason.to_owned(),
     }
 }

@@ -135,6 +135,7 @@ mod tests {
             &Query {
                 start: 1,
                 end: 2,
+                only_series: false,
                 matchers,
             },
         )?;
@@ -211,12 +212,14 @@ mod tests {
         let backwards = Query {
             start: 2,
             end: 1,
+            only_series: false,
             matchers: vec![],
         };
         assert_eq!(statement(&place, &backwards), None);
         let everything = Query {
             start: i64::MIN,
             end: i64::MAX,
+            only_series: false,
             matchers: vec![],
         };
         let statement = statement(&place, &everything).unwrap();

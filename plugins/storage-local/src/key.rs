@@ -4,6 +4,7 @@
 //! day tenant 's' series          labels      a series that has samples on this day
 //! day tenant 'p' label  series   nothing     that it has this label
 //! day tenant 'v' series time     value       a sample
+//! day tenant 'w' series time     message     a native histogram
 //! ```
 //!
 //! `day` counts from 1970 in 8 bytes, `time` is the milliseconds in it in 4. `tenant` and `series`
@@ -22,6 +23,7 @@ pub const DAY: i64 = 86_400_000;
 const SERIES: u8 = b's';
 const POSTING: u8 = b'p';
 const SAMPLE: u8 = b'v';
+const HISTOGRAM: u8 = b'w';
 
 /// Between a label's name and value in what is hashed. Never a byte of UTF-8.
 const SEPARATOR: u8 = 0xff;
@@ -122,10 +124,18 @@ pub fn samples(day: i64, tenant: Tenant, series: SeriesId) -> Vec<u8> {
     key
 }
 
-/// Adds the time to the beginning that [`samples`] made.
-pub fn sample(samples: &[u8], within: u32) -> Vec<u8> {
-    let mut key = Vec::with_capacity(samples.len() + 4);
-    key.extend_from_slice(samples);
+/// The beginning of the keys of a series' histograms.
+pub fn histograms(day: i64, tenant: Tenant, series: SeriesId) -> Vec<u8> {
+    let mut key = prefix(day, tenant);
+    key.push(HISTOGRAM);
+    key.extend_from_slice(&series.0.to_be_bytes());
+    key
+}
+
+/// Adds the time to the beginning that [`samples`] or [`histograms`] made.
+pub fn at(beginning: &[u8], within: u32) -> Vec<u8> {
+    let mut key = Vec::with_capacity(beginning.len() + 4);
+    key.extend_from_slice(beginning);
     key.extend_from_slice(&within.to_be_bytes());
     key
 }
@@ -134,6 +144,11 @@ pub fn sample(samples: &[u8], within: u32) -> Vec<u8> {
 pub fn series_at_end(key: &[u8]) -> Option<SeriesId> {
     key.last_chunk::<16>()
         .map(|bytes| SeriesId(u128::from_be_bytes(*bytes)))
+}
+
+/// Whether what is at a key that begins like this are histograms.
+pub fn is_histogram(key: &[u8]) -> bool {
+    key.get(PREFIX_LENGTH) == Some(&HISTOGRAM)
 }
 
 /// The time at the end of a sample's key.
@@ -166,7 +181,7 @@ mod tests {
         let tenant = Tenant::named("t");
         let key = |timestamp| {
             let (day, within) = day_of(timestamp);
-            sample(&samples(day, tenant, SeriesId(7)), within)
+            at(&samples(day, tenant, SeriesId(7)), within)
         };
         let times = [i64::MIN, -DAY - 1, -DAY, -1, 0, 1, DAY - 1, DAY, i64::MAX];
         assert!(times.map(key).is_sorted());

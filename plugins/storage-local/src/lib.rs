@@ -15,7 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
 use witgate_sdk::key_value::{Error, Granted, KeyValue};
-use witgate_sdk::storage::{Batch, Context, Failure, Query, Receipt, Storage};
+use witgate_sdk::storage::{Batch, Context, Failure, Kinds, Query, Receipt, Storage};
 
 pub use read::Series;
 pub use retention::{Retention, RetentionError};
@@ -66,6 +66,10 @@ impl<K: KeyValue + Default + Clone + 'static> Storage for Local<K> {
 
     fn new(config: Config) -> Result<Self, String> {
         Ok(Local::over(K::default(), &config, now))
+    }
+
+    fn holds(&self) -> Kinds {
+        Kinds::HISTOGRAMS
     }
 
     fn check(&mut self) -> Result<(), Failure> {

@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 
 use witgate_sdk::key_value::{Entry, KeyValue};
-use witgate_sdk::storage::{Batch, BatchBuilder, Cursor, Failure, MatchOperation, Matcher, Query, Sample};
+use witgate_sdk::storage::{
+    Batch, BatchBuilder, Cursor, Failure, Histogram, MatchOperation, Matcher, Query, Sample,
+};
 
 use crate::key::{self, DAY, SeriesId, Tenant};
 use crate::{failure, labels};
@@ -61,38 +63,47 @@ impl<K: KeyValue> Series<K> {
         })
     }
 
-    /// Adds samples of the day in front until there are enough. Says whether that day is through.
+    /// Adds samples, and then histograms, of the day in front until there are enough. Says whether
+    /// that day is through.
     fn day(&mut self, id: SeriesId, day: i64, piece: &mut Piece) -> Result<bool, Failure> {
-        let beginning = key::samples(day, self.tenant, id);
-        let end = match key::day_of(self.end) {
-            (last, within) if last == day => key::sample(&beginning, within + 1),
-            _ => key::end_of(&beginning),
-        };
-        let mut from = match (self.reached.take(), key::day_of(self.start)) {
-            (Some(reached), _) => reached,
-            (None, (first, within)) if first == day => key::sample(&beginning, within),
-            (None, _) => beginning,
-        };
-        while piece.room > 0 {
-            let found = self
-                .space
-                .scan(&from, &end, PAGE.min(piece.room))
-                .map_err(failure)?;
-            let Some(last) = found.last() else { return Ok(true) };
-            from = after(&last.key);
-            if piece.series != Some(id) {
-                let encoded = self.labels_of(id, day)?;
-                piece.batch.series(labels::decode(&encoded));
-                piece.series = Some(id);
-                self.labels = Some((id, encoded));
-            }
-            for sample in found.iter().filter_map(|entry| sample(day, entry)) {
-                piece.batch.sample(sample);
-                piece.room = piece.room.saturating_sub(1);
+        let reached = self.reached.take();
+        let kinds = [
+            key::samples(day, self.tenant, id),
+            key::histograms(day, self.tenant, id),
+        ];
+        for beginning in kinds {
+            let end = match key::day_of(self.end) {
+                (last, within) if last == day => key::at(&beginning, within + 1),
+                _ => key::end_of(&beginning),
+            };
+            let start = match key::day_of(self.start) {
+                (first, within) if first == day => key::at(&beginning, within),
+                _ => beginning,
+            };
+            let mut from = start.max(reached.clone().unwrap_or_default());
+            while from < end {
+                if piece.room == 0 {
+                    self.reached = Some(from);
+                    return Ok(false);
+                }
+                let found = self
+                    .space
+                    .scan(&from, &end, PAGE.min(piece.room))
+                    .map_err(failure)?;
+                let Some(last) = found.last() else { break };
+                from = after(&last.key);
+                if piece.series != Some(id) {
+                    let encoded = self.labels_of(id, day)?;
+                    piece.batch.series(labels::decode(&encoded));
+                    piece.series = Some(id);
+                    self.labels = Some((id, encoded));
+                }
+                for entry in &found {
+                    piece.add(day, entry);
+                }
             }
         }
-        self.reached = Some(from);
-        Ok(false)
+        Ok(true)
     }
 
     fn labels_of(&mut self, id: SeriesId, day: i64) -> Result<Vec<u8>, Failure> {
@@ -204,12 +215,24 @@ fn pages(
     }
 }
 
-fn sample(day: i64, entry: &Entry) -> Option<Sample> {
-    let within = i64::from(key::time_at_end(&entry.key)?);
-    let bits = u64::from_be_bytes(entry.value.as_slice().try_into().ok()?);
-    // The first day that there is begins before the first timestamp: the overflow is taken back.
-    let timestamp = day.wrapping_mul(DAY).wrapping_add(within);
-    Some(Sample { timestamp, bits })
+impl Piece {
+    fn add(&mut self, day: i64, entry: &Entry) {
+        let Some(within) = key::time_at_end(&entry.key) else {
+            return;
+        };
+        // The first day that there is begins before the first timestamp: the overflow is taken back.
+        let timestamp = day.wrapping_mul(DAY).wrapping_add(within.into());
+        if key::is_histogram(&entry.key) {
+            self.batch.histogram(Histogram {
+                timestamp,
+                message: &entry.value,
+            });
+        } else if let Some(bits) = entry.value.first_chunk() {
+            let bits = u64::from_be_bytes(*bits);
+            self.batch.sample(Sample { timestamp, bits });
+        }
+        self.room = self.room.saturating_sub(1);
+    }
 }
 
 /// The smallest key above this one.

@@ -5,7 +5,8 @@ use std::rc::Rc;
 
 use witgate_sdk::key_value::{KeyValue, Memory};
 use witgate_sdk::storage::{
-    Batch, BatchBuilder, Context, Cursor, Failure, MatchOperation, Matcher, Query, Receipt, Sample, Storage,
+    Batch, BatchBuilder, Context, Cursor, Failure, Histogram, MatchOperation, Matcher, Query, Receipt,
+    Sample, Storage,
 };
 
 use super::*;
@@ -69,6 +70,7 @@ fn read_as(
         start: range.0,
         end: range.1,
         matchers,
+        only_series: false,
     };
     let mut cursor = local.read(&tenant(name), query).unwrap();
     let mut found = Found::new();
@@ -267,7 +269,7 @@ fn what_is_too_old_is_refused_and_what_became_so_is_removed() {
     let [rejection] = receipt.rejected.as_slice() else {
         panic!("{:?}", receipt.rejected)
     };
-    assert_eq!((rejection.series, rejection.samples), (0, 1));
+    assert_eq!((rejection.series, rejection.count), (0, 1));
     assert!(rejection.reason.contains("retention"), "{}", rejection.reason);
     for at in 1..4 {
         write(&mut now, &batch([up("a", vec![(NOW + at, 1)])]));
@@ -296,7 +298,7 @@ fn series_of_one_hash_are_not_mixed_up() {
         .unwrap();
 
     let receipt = write(&mut local(&space), &up_a);
-    assert_eq!(receipt.rejected[0].samples, 1);
+    assert_eq!(receipt.rejected[0].count, 1);
     assert!(
         receipt.rejected[0].reason.contains("same hash"),
         "{}",
@@ -357,6 +359,7 @@ fn a_space_that_fails_loses_nothing_that_was_acknowledged() {
         start: 0,
         end: i64::MAX,
         matchers: named("up"),
+        only_series: false,
     };
     assert_eq!(
         local
@@ -368,4 +371,51 @@ fn a_space_that_fails_loses_nothing_that_was_acknowledged() {
             .sample_count(),
         1
     );
+}
+
+#[test]
+fn histograms_are_kept_beside_samples() {
+    let space = Rc::new(Memory::default());
+    let mut builder = BatchBuilder::default();
+    let labels = [("__name__", "latency"), ("job", "a")];
+    builder.series(labels);
+    let messages: Vec<_> = (0..3_u8).map(|n| vec![n; 8]).collect();
+    let times = [NOW - 2 * DAY, NOW - 1, NOW];
+    for (timestamp, message) in times.into_iter().zip(&messages) {
+        builder.histogram(Histogram { timestamp, message });
+    }
+    builder.series(labels);
+    builder.sample(Sample {
+        timestamp: NOW,
+        bits: 7,
+    });
+    let written = builder.finish();
+    let mut local = local(&space);
+    for _ in 0..2 {
+        assert!(write(&mut local, &written).rejected.is_empty());
+    }
+    for page in [1, 2, 100] {
+        let query = Query {
+            start: NOW - 1,
+            end: NOW,
+            matchers: vec![matcher("job", MatchOperation::Equal, "a")],
+            only_series: false,
+        };
+        let mut cursor = local.read(&tenant("t"), query).unwrap();
+        let (mut histograms, mut samples) = (Vec::new(), Vec::new());
+        while let Some(batch) = cursor.next(page).unwrap() {
+            for series in batch.series() {
+                assert_eq!(series.labels().collect::<Vec<_>>(), labels);
+                let found = series.histograms();
+                histograms.extend(found.map(|found| (found.timestamp, found.message.to_vec())));
+                samples.extend(series.samples().map(|sample| (sample.timestamp, sample.bits)));
+            }
+        }
+        assert_eq!(samples, [(NOW, 7)], "{page}");
+        assert_eq!(
+            histograms,
+            [(NOW - 1, messages[1].clone()), (NOW, messages[2].clone())],
+            "{page}"
+        );
+    }
 }

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Range;
 
 use witgate_sdk::key_value::{Change, Entry, KeyValue, MAX_VALUE};
-use witgate_sdk::storage::{Batch, Failure, Receipt, Rejection};
+use witgate_sdk::storage::{Batch, Datum, Failure, Receipt, Rejection};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::key::{self, SeriesId, Tenant};
@@ -43,7 +44,9 @@ struct Part<'b> {
     id: SeriesId,
     check: u64,
     pairs: &'b [u32],
-    samples: std::ops::Range<usize>,
+    /// Samples or histograms, as places in their columns.
+    kind: Datum,
+    data: Range<usize>,
 }
 
 /// Writes what is not older than `oldest`.
@@ -66,18 +69,29 @@ pub(crate) fn write(
         if mixed_up.contains(&(part.day, part.id)) {
             rejected.push(Rejection {
                 series: part.series,
-                samples: count(part.samples.len()),
+                kind: part.kind,
+                count: count(part.data.len()),
                 reason: "another series has the same hash".to_owned(),
             });
             continue;
         }
+        if part.kind == Datum::Histogram {
+            let beginning = key::histograms(part.day, tenant, part.id);
+            let histograms = &batch.histograms;
+            for at in part.data.clone() {
+                let (_, within) = key::day_of(histograms.timestamps[at]);
+                let message = &histograms.messages[between(&histograms.message_ends, at)];
+                commits.put(key::at(&beginning, within), message.to_vec())?;
+            }
+            continue;
+        }
         let beginning = key::samples(part.day, tenant, part.id);
-        let columns = batch.timestamps[part.samples.clone()]
+        let columns = batch.timestamps[part.data.clone()]
             .iter()
-            .zip(&batch.values[part.samples.clone()]);
+            .zip(&batch.values[part.data.clone()]);
         for (&timestamp, &bits) in columns {
             let (_, within) = key::day_of(timestamp);
-            commits.put(key::sample(&beginning, within), bits.to_be_bytes().to_vec())?;
+            commits.put(key::at(&beginning, within), bits.to_be_bytes().to_vec())?;
         }
     }
     commits.finish()?;
@@ -102,51 +116,63 @@ fn parts<'b>(batch: &'b Batch, oldest: i64, rejected: &mut Vec<Rejection>) -> Ve
         let series = count(index);
         encoded.clear();
         labels::encode(batch, pairs, &mut encoded);
+        let histograms = between(&batch.histograms.ends, index);
+        let data = [(Datum::Sample, samples), (Datum::Histogram, histograms)];
+        let mut reject = |kind, count, reason: String| {
+            if count > 0 {
+                rejected.push(Rejection {
+                    series,
+                    kind,
+                    count,
+                    reason,
+                });
+            }
+        };
         if encoded.len() > MAX_VALUE {
-            rejected.push(Rejection {
-                series,
-                samples: count(samples.len()),
-                reason: format!(
+            for (kind, range) in data {
+                let reason = format!(
                     "its labels have {} bytes, more than the {MAX_VALUE} that are stored",
                     encoded.len()
-                ),
-            });
+                );
+                reject(kind, count(range.len()), reason);
+            }
             continue;
         }
         let (id, check) = (SeriesId::of(&encoded), xxh3_64_with_seed(&encoded, SEED));
-        let mut old = 0;
-        for at in samples {
-            let timestamp = batch.timestamps[at];
-            if timestamp < oldest {
-                old += 1;
-                continue;
-            }
-            let (day, _) = key::day_of(timestamp);
-            match parts.last_mut() {
-                Some(Part {
-                    series: same,
-                    day: on,
-                    samples,
-                    ..
-                }) if *same == series && *on == day && samples.end == at => {
-                    samples.end = at + 1;
+        for (kind, range) in data {
+            let mut old = 0;
+            for at in range {
+                let timestamp = match kind {
+                    Datum::Histogram => batch.histograms.timestamps[at],
+                    Datum::Sample | Datum::Exemplar => batch.timestamps[at],
+                };
+                if timestamp < oldest {
+                    old += 1;
+                    continue;
                 }
-                _ => parts.push(Part {
-                    series,
-                    day,
-                    id,
-                    check,
-                    pairs,
-                    samples: at..at + 1,
-                }),
+                let (day, _) = key::day_of(timestamp);
+                match parts.last_mut() {
+                    Some(Part {
+                        series: same,
+                        day: on,
+                        kind: of,
+                        data,
+                        ..
+                    }) if *same == series && *on == day && *of == kind && data.end == at => {
+                        data.end = at + 1;
+                    }
+                    _ => parts.push(Part {
+                        series,
+                        day,
+                        id,
+                        check,
+                        pairs,
+                        kind,
+                        data: at..at + 1,
+                    }),
+                }
             }
-        }
-        if old > 0 {
-            rejected.push(Rejection {
-                series,
-                samples: old,
-                reason: "older than `config.retention` allows".to_owned(),
-            });
+            reject(kind, old, "older than `config.retention` allows".to_owned());
         }
     }
     parts
@@ -263,6 +289,12 @@ impl Hasher for AsItIs {
     fn finish(&self) -> u64 {
         self.0
     }
+}
+
+/// The part of a column that ends at `ends[index]`; nothing where there are no ends.
+fn between(ends: &[u32], index: usize) -> Range<usize> {
+    let end = |index: usize| ends.get(index).map_or(0, |&end| end as usize);
+    index.checked_sub(1).map_or(0, end)..end(index)
 }
 
 /// A number as the contract writes it.

@@ -18,11 +18,11 @@ use anyhow::{Context, ensure};
 use prost::Message;
 use serde_json::json;
 use tokio::{process::Command, runtime::Runtime as Tokio};
-use witgate_plugins::{Options, PluginConfig, Plugins, Runtime, Storage};
+use witgate_plugins::{Kinds, Options, PluginConfig, Plugins, Runtime, Storage};
 use witgate_prometheus::{
     Limits,
-    decode::Decoder,
-    proto::{Label, Sample, TimeSeries, WriteRequest},
+    decode::{Decoder, Form, Protocol},
+    proto::{Label, Sample, TimeSeries, WriteRequest, v2},
 };
 use witgate_state::Embedded;
 
@@ -71,10 +71,19 @@ fn measure(
     shape: &str,
     distinct: usize,
 ) -> anyhow::Result<()> {
-    let body = body(distinct)?;
+    let request = request(distinct)?;
+    let body = compress(&request)?;
+    let second = compress(&second_version(&request)?)?;
     let limits = Limits::default();
+    let v2_form = Form {
+        protocol: Protocol::V2,
+        ..Form::default()
+    };
     let mut decoder = Decoder::default();
-    let batch = decoder.decode(&body, &limits)?.0.clone();
+    let batch = decoder
+        .decode(&body, Form::default(), &limits, Kinds::ALL)?
+        .0
+        .clone();
     ensure!(
         batch.timestamps.len() == SERIES,
         "the decoder refused some of the payload"
@@ -87,6 +96,7 @@ fn measure(
 
     let mut ways = [
         "decode",
+        "decode_v2",
         "wasm",
         "wasm_with_decode",
         "native",
@@ -102,10 +112,21 @@ fn measure(
             let before = own_processor_time()?;
             for _ in 0..REQUESTS {
                 match way.name {
-                    "decode" => drop(std::hint::black_box(decoder.decode(&body, &limits)?)),
+                    "decode" => drop(std::hint::black_box(decoder.decode(
+                        &body,
+                        Form::default(),
+                        &limits,
+                        Kinds::ALL,
+                    )?)),
+                    "decode_v2" => drop(std::hint::black_box(decoder.decode(
+                        &second,
+                        v2_form,
+                        &limits,
+                        Kinds::ALL,
+                    )?)),
                     "wasm" => drop(tokio.block_on(influxdb.write(&context, &batch))?),
                     "wasm_with_decode" => {
-                        let (batch, _) = decoder.decode(&body, &limits)?;
+                        let (batch, _) = decoder.decode(&body, Form::default(), &limits, Kinds::ALL)?;
                         drop(tokio.block_on(influxdb.write(&context, batch))?);
                     }
                     "native" => native.write()?,
@@ -137,6 +158,11 @@ fn measure(
         "ratio",
     );
     figure(&format!("samples_{shape}_request_bytes"), body.len() as f64, "B");
+    figure(
+        &format!("samples_{shape}_request_bytes_v2"),
+        second.len() as f64,
+        "B",
+    );
     Ok(())
 }
 
@@ -184,7 +210,7 @@ async fn plugins(directory: &Path, port: u16) -> anyhow::Result<Plugins> {
 /// A request of 2,000 series with 10 labels and a sample each, as of node_exporter on many machines:
 /// names of 12 to 20 characters, values likewise, of which one in a label is different in each
 /// series when `distinct` is as large as their number.
-fn body(distinct: usize) -> anyhow::Result<Vec<u8>> {
+fn request(distinct: usize) -> anyhow::Result<WriteRequest> {
     // Of now, because nobody takes what is older than their retention.
     let timestamp = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
     let label = |name: &str, value: String| Label {
@@ -208,10 +234,46 @@ fn body(distinct: usize) -> anyhow::Result<Vec<u8>> {
         TimeSeries {
             labels,
             samples: vec![Sample { value, timestamp }],
+            ..TimeSeries::default()
         }
     });
-    let request = WriteRequest {
+    Ok(WriteRequest {
         timeseries: timeseries.collect(),
+        ..WriteRequest::default()
+    })
+}
+
+fn compress(message: &impl Message) -> anyhow::Result<Vec<u8>> {
+    Ok(snap::raw::Encoder::new().compress_vec(&message.encode_to_vec())?)
+}
+
+/// The same as remote write 2.0 has it, with its symbols in the order in which they are met.
+fn second_version(request: &WriteRequest) -> anyhow::Result<v2::Request> {
+    let mut second = v2::Request {
+        symbols: vec![String::new()],
+        ..v2::Request::default()
     };
-    Ok(snap::raw::Encoder::new().compress_vec(&request.encode_to_vec())?)
+    let mut known = BTreeMap::new();
+    for series in &request.timeseries {
+        let mut labels_refs = Vec::new();
+        for text in series.labels.iter().flat_map(|label| [&label.name, &label.value]) {
+            let next = u32::try_from(second.symbols.len())?;
+            let reference = *known.entry(text.as_str()).or_insert(next);
+            if reference == next {
+                second.symbols.push(text.clone());
+            }
+            labels_refs.push(reference);
+        }
+        let samples = series.samples.iter().map(|sample| v2::Sample {
+            value: sample.value,
+            timestamp: sample.timestamp,
+            start_timestamp: 0,
+        });
+        second.timeseries.push(v2::TimeSeries {
+            labels_refs,
+            samples: samples.collect(),
+            ..v2::TimeSeries::default()
+        });
+    }
+    Ok(second)
 }

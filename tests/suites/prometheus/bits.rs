@@ -46,7 +46,7 @@ async fn influxdb_gives_back_every_bit_and_says_which_times_it_can_not_hold() {
     let (status, said) = world.write(&[late]).await;
     assert_eq!(status, StatusCode::BAD_REQUEST);
     assert!(
-        said.starts_with("1 samples are stored, and not: 1 that the storage can't hold"),
+        said.starts_with("stored: 1 sample; not stored: 1 sample that the storage can't hold"),
         "{said}"
     );
 }

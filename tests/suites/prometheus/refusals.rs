@@ -73,7 +73,7 @@ async fn each_wrong_write_has_its_own_answer_and_the_next_good_one_succeeds() {
             "4 GiB in six bytes",
             write(claiming(u32::MAX)),
             413,
-            "4294967295 bytes large decompressed",
+            "over 262144 bytes large decompressed",
         ),
         (
             "a damaged block",
@@ -106,13 +106,13 @@ async fn each_wrong_write_has_its_own_answer_and_the_next_good_one_succeeds() {
             "a body that is large inside",
             write(compress(&vec![0; 300_000])),
             413,
-            "300000 bytes large decompressed",
+            "over 262144 bytes large decompressed",
         ),
         (
-            "remote write 2.0",
+            "remote write 1.0 as 2.0",
             typed("application/x-protobuf;proto=io.prometheus.write.v2.Request"),
             415,
-            "io.prometheus.write.v2.Request",
+            "remote write 1.0",
         ),
         (
             "remote write 2.0 by its body",
@@ -169,7 +169,7 @@ async fn of_a_mixed_request_the_good_series_are_stored() {
     let (status, said) = world.write(&[bad, good.clone()]).await;
     assert_eq!(status, 400);
     assert!(
-        said.starts_with("2 samples are stored, and not: 3 with no label `__name__`"),
+        said.starts_with("stored: 2 samples; not stored: 3 samples with no label `__name__`"),
         "{said}"
     );
     assert!(said.contains("nameless"), "{said}");
@@ -197,7 +197,7 @@ async fn each_wrong_read_has_its_own_answer_and_the_next_good_one_succeeds() {
         query.extend(matcher);
         compress(&query)
     };
-    let streamed_only = compress(b"\x12\x01\x01");
+    let unknown_form = compress(b"\x12\x01\x09");
     let name = [("__name__", MatchType::Eq, "crowd")];
     let cases: Vec<Case> = vec![
         (
@@ -214,13 +214,13 @@ async fn each_wrong_read_has_its_own_answer_and_the_next_good_one_succeeds() {
             400,
             "prometheus.limits.readSamples",
         ),
-        ("chunks only", read(streamed_only), 400, "SAMPLES"),
+        ("an unknown form", read(unknown_form), 400, "SAMPLES"),
         ("no snappy", read(b"up".to_vec()), 400, "snappy"),
         (
             "4 GiB",
             read(claiming(u32::MAX)),
             413,
-            "4294967295 bytes large decompressed",
+            "over 262144 bytes large decompressed",
         ),
         (
             "no protobuf",

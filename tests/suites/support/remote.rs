@@ -31,10 +31,12 @@ pub fn write_body(series: &[Series]) -> Vec<u8> {
             .iter()
             .map(|&(timestamp, value)| Sample { value, timestamp })
             .collect(),
+        ..TimeSeries::default()
     });
     compress(
         &WriteRequest {
             timeseries: timeseries.collect(),
+            ..WriteRequest::default()
         }
         .encode_to_vec(),
     )
@@ -51,6 +53,7 @@ pub fn read_body(matchers: &[(&str, MatchType, &str)], start: i64, end: i64) -> 
         start_timestamp_ms: start,
         end_timestamp_ms: end,
         matchers: matchers.collect(),
+        hints: None,
     };
     let accepted_response_types = vec![ResponseType::Samples.into()];
     compress(

@@ -1,6 +1,6 @@
 //! Whether the columns of a batch fit each other, so that whoever reads it need not ask again.
 
-use super::{Batch, Rejection};
+use super::{Batch, Datum, Rejection};
 
 /// What is wrong with a batch or a rejection that a plugin returned.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -24,12 +24,14 @@ pub enum Breach {
     #[error("`{0}` and `{1}` are of different lengths")]
     Lengths(&'static str, &'static str),
     /// A rejection that is about nothing.
-    #[error("it rejects {samples} samples of series {series}, which has {has}")]
+    #[error("it rejects {count} of kind {kind:?} of series {series}, which has {has}")]
     Rejection {
         /// The series' place.
         series: u32,
-        /// How many samples were rejected.
-        samples: u32,
+        /// What was rejected.
+        kind: Datum,
+        /// How many of them.
+        count: u32,
         /// How many there are.
         has: u32,
     },
@@ -63,10 +65,79 @@ impl Batch {
         {
             return Err(Breach::Text);
         }
+        let families = { &self.families }.iter();
+        let families = families.flat_map(|family| [&family.name, &family.help, &family.unit]);
+        let named = self.labels.iter().chain(&self.exemplars.labels).chain(families);
         let symbols = self.symbol_ends.len();
-        match self.labels.iter().max() {
-            Some(symbol) if *symbol as usize >= symbols => Err(Breach::Symbol(*symbol, symbols)),
-            _ => Ok(()),
+        match named.max() {
+            Some(symbol) if *symbol as usize >= symbols => return Err(Breach::Symbol(*symbol, symbols)),
+            _ => {}
+        }
+        self.check_others()
+    }
+
+    fn check_others(&self) -> Result<(), Breach> {
+        let same = |a, has: usize, b, expected: usize| match has == expected {
+            true => Ok(()),
+            false => Err(Breach::Lengths(a, b)),
+        };
+        if !self.start_timestamps.is_empty() {
+            let starts = self.start_timestamps.len();
+            same("start-timestamps", starts, "timestamps", self.timestamps.len())?;
+        }
+        let histograms = &self.histograms;
+        let count = histograms.timestamps.len();
+        if count > 0 || !histograms.ends.is_empty() {
+            same(
+                "histograms.ends",
+                histograms.ends.len(),
+                "label-ends",
+                self.label_ends.len(),
+            )?;
+        }
+        ends("histograms.ends", &histograms.ends, count)?;
+        same(
+            "histograms.message-ends",
+            histograms.message_ends.len(),
+            "histograms.timestamps",
+            count,
+        )?;
+        ends(
+            "histograms.message-ends",
+            &histograms.message_ends,
+            histograms.messages.len(),
+        )?;
+        let exemplars = &self.exemplars;
+        let count = exemplars.timestamps.len();
+        if count > 0 || !exemplars.ends.is_empty() {
+            same(
+                "exemplars.ends",
+                exemplars.ends.len(),
+                "label-ends",
+                self.label_ends.len(),
+            )?;
+        }
+        ends("exemplars.ends", &exemplars.ends, count)?;
+        same(
+            "exemplars.values",
+            exemplars.values.len(),
+            "exemplars.timestamps",
+            count,
+        )?;
+        same(
+            "exemplars.label-ends",
+            exemplars.label_ends.len(),
+            "exemplars.timestamps",
+            count,
+        )?;
+        ends(
+            "exemplars.label-ends",
+            &exemplars.label_ends,
+            exemplars.labels.len(),
+        )?;
+        match exemplars.label_ends.iter().any(|end| end % 2 == 1) {
+            true => Err(Breach::Pair),
+            false => Ok(()),
         }
     }
 }
@@ -75,20 +146,23 @@ impl Rejection {
     /// Checks that it is about samples that are in `batch`.
     pub fn check(&self, batch: &Batch) -> Result<(), Breach> {
         let series = self.series as usize;
+        let ends = match self.kind {
+            Datum::Sample => &batch.sample_ends,
+            Datum::Histogram => &batch.histograms.ends,
+            Datum::Exemplar => &batch.exemplars.ends,
+        };
         let begin = series
             .checked_sub(1)
-            .and_then(|before| batch.sample_ends.get(before))
+            .and_then(|before| ends.get(before))
             .unwrap_or(&0);
-        let has = batch
-            .sample_ends
-            .get(series)
-            .map_or(0, |end| end.saturating_sub(*begin));
-        if self.samples <= has {
+        let has = ends.get(series).map_or(0, |end| end.saturating_sub(*begin));
+        if self.count <= has {
             return Ok(());
         }
         Err(Breach::Rejection {
             series: self.series,
-            samples: self.samples,
+            kind: self.kind,
+            count: self.count,
             has,
         })
     }
@@ -107,6 +181,7 @@ fn ends(name: &'static str, ends: &[u32], length: usize) -> Result<(), Breach> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::{Exemplars, Histograms};
 
     /// The example of the contract.
     fn example() -> Batch {
@@ -118,6 +193,7 @@ mod tests {
             timestamps: vec![1000, 2000, 1000],
             values: vec![1, 2, 3],
             sample_ends: vec![2, 3],
+            ..Batch::default()
         }
     }
 
@@ -161,28 +237,67 @@ mod tests {
 
     #[test]
     fn only_what_was_sent_can_be_rejected() {
-        let receipt = |series, samples| Rejection {
-            series,
-            samples,
-            reason: String::new(),
+        let check = |series, kind, count| {
+            let rejection = Rejection {
+                series,
+                kind,
+                count,
+                reason: String::new(),
+            };
+            rejection.check(&example())
         };
-        assert_eq!(receipt(0, 2).check(&example()), Ok(()));
-        assert_eq!(receipt(1, 1).check(&example()), Ok(()));
-        assert_eq!(
-            receipt(1, 2).check(&example()),
+        let breach = |series, kind, count, has| {
             Err(Breach::Rejection {
-                series: 1,
-                samples: 2,
-                has: 1
+                series,
+                kind,
+                count,
+                has,
             })
+        };
+        assert_eq!(check(0, Datum::Sample, 2), Ok(()));
+        assert_eq!(check(1, Datum::Sample, 1), Ok(()));
+        assert_eq!(check(1, Datum::Sample, 2), breach(1, Datum::Sample, 2, 1));
+        assert_eq!(check(2, Datum::Sample, 1), breach(2, Datum::Sample, 1, 0));
+        assert_eq!(check(0, Datum::Exemplar, 1), breach(0, Datum::Exemplar, 1, 0));
+    }
+
+    #[test]
+    fn histograms_and_exemplars_have_as_many_series_as_there_are() {
+        let broken = |change: fn(&mut Batch)| {
+            let mut batch = example();
+            batch.histograms = Histograms {
+                ends: vec![0, 1],
+                timestamps: vec![1000],
+                message_ends: vec![3],
+                messages: vec![1, 2, 3],
+            };
+            batch.exemplars = Exemplars {
+                ends: vec![1, 1],
+                timestamps: vec![1000],
+                values: vec![1],
+                labels: vec![3, 4],
+                label_ends: vec![2],
+            };
+            assert_eq!(batch.check(), Ok(()));
+            change(&mut batch);
+            batch.check().unwrap_err()
+        };
+        assert_eq!(
+            broken(|b| b.histograms.ends = vec![1]),
+            Breach::Lengths("histograms.ends", "label-ends")
         );
         assert_eq!(
-            receipt(2, 1).check(&example()),
-            Err(Breach::Rejection {
-                series: 2,
-                samples: 1,
-                has: 0
-            })
+            broken(|b| b.histograms.message_ends = vec![2]),
+            Breach::Ends("histograms.message-ends")
+        );
+        assert_eq!(
+            broken(|b| b.exemplars.values.clear()),
+            Breach::Lengths("exemplars.values", "exemplars.timestamps")
+        );
+        assert_eq!(broken(|b| b.exemplars.labels[1] = 6), Breach::Symbol(6, 6));
+        assert_eq!(
+            broken(|b| b.start_timestamps = vec![1]),
+            Breach::Lengths("start-timestamps", "timestamps")
         );
     }
 }

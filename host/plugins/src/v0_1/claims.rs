@@ -6,7 +6,7 @@ use crate::{
     Claims, ClaimsError, Identity, VerifiedToken,
     denials::Printable,
     guest::Guest,
-    pool::{Contract, Pool},
+    pool::{Contract, Pool, Started},
 };
 
 mod bindings {
@@ -34,6 +34,7 @@ pub(super) struct Mapping;
 impl Contract for Mapping {
     type Linked = bindings::ClaimsPre<Guest>;
     type Exports = bindings::Claims;
+    type Told = ();
 
     /// Few: what a token left in an instance's memory is soon gone. Starting an instance costs
     /// some 30 µs, which spread over this many calls is nothing.
@@ -47,10 +48,10 @@ impl Contract for Mapping {
         linked: &Self::Linked,
         store: &mut Store<Guest>,
         config: &str,
-    ) -> wasmtime::Result<Result<Self::Exports, String>> {
+    ) -> wasmtime::Result<Started<Self>> {
         let exports = linked.instantiate_async(&mut *store).await?;
         let ready = exports.witgate_claims_mapping().call_init(store, config).await?;
-        Ok(ready.map(|()| exports))
+        Ok(ready.map(|()| (exports, ())))
     }
 }
 

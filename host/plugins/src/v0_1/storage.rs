@@ -8,10 +8,11 @@ use wasmtime::{
 };
 
 use crate::{
-    Batch, Context, Cursor, MatchOperation, Query, Receipt, Rejection, Storage, StorageError,
+    Batch, Context, Cursor, Datum, Exemplars, Histograms, Kinds, MatchOperation, MetricFamily, MetricKind,
+    Query, Receipt, Rejection, Storage, StorageError,
     denials::Printable,
     guest::Guest,
-    pool::{Contract, Lease, Pool},
+    pool::{Contract, Lease, Pool, Started},
 };
 
 mod bindings {
@@ -47,6 +48,7 @@ struct Pieces {
 impl Contract for Store {
     type Linked = bindings::StoragePre<Guest>;
     type Exports = bindings::Storage;
+    type Told = Kinds;
 
     /// Many: an instance is warm, with its memory grown to what a batch needs. Not endless,
     /// because whatever leaks is freed only with its instance: what a plugin forgets, and the
@@ -61,10 +63,10 @@ impl Contract for Store {
         linked: &Self::Linked,
         store: &mut WasmStore<Guest>,
         config: &str,
-    ) -> wasmtime::Result<Result<Self::Exports, String>> {
+    ) -> wasmtime::Result<Started<Self>> {
         let exports = linked.instantiate_async(&mut *store).await?;
         let ready = exports.witgate_storage_store().call_init(store, config).await?;
-        Ok(ready.map(|()| exports))
+        Ok(ready.map(|kinds| (exports, kinds.into())))
     }
 }
 
@@ -81,16 +83,21 @@ impl Storage for Pool<Store> {
         lease.end(outcome)?.map_err(StorageError::from)
     }
 
+    fn holds(&self) -> Kinds {
+        *self.told()
+    }
+
     async fn write(&self, context: &Context, batch: &Batch) -> Result<Receipt, StorageError> {
         let deadline = self.deadline();
         let mut lease = self.lease(deadline).await?;
         let call = lease.begin(Some(&context.request_id), deadline)?;
         let store = call.exports.witgate_storage_store();
         let attributes = borrowed(&context.attributes);
+        let families: Vec<_> = batch.families.iter().map(lower_family).collect();
         let written = store.call_write(
             call.store,
             lower_context(context, &attributes),
-            lower_batch(batch),
+            lower_batch(batch, &families),
         );
         let outcome = call.clock.run(written).await;
         let mut receipt: Receipt = lease.end(outcome)??.into();
@@ -119,6 +126,7 @@ impl Storage for Pool<Store> {
             start: query.start,
             end: query.end,
             matchers: &matchers,
+            only_series: query.only_series,
         };
         let opened = store.call_read(call.store, lower_context(context, &attributes), asked);
         let outcome = call.clock.run(opened).await;
@@ -192,7 +200,8 @@ fn lower_context<'a>(context: &'a Context, attributes: &'a [(&'a str, &'a str)])
     }
 }
 
-fn lower_batch(batch: &Batch) -> types::BatchParam<'_> {
+fn lower_batch<'a>(batch: &'a Batch, families: &'a [types::Family]) -> types::BatchParam<'a> {
+    let (histograms, exemplars) = (&batch.histograms, &batch.exemplars);
     types::BatchParam {
         symbol_bytes: &batch.symbol_bytes,
         symbol_ends: &batch.symbol_ends,
@@ -201,6 +210,40 @@ fn lower_batch(batch: &Batch) -> types::BatchParam<'_> {
         timestamps: &batch.timestamps,
         values: &batch.values,
         sample_ends: &batch.sample_ends,
+        start_timestamps: &batch.start_timestamps,
+        histograms: types::HistogramsParam {
+            ends: &histograms.ends,
+            timestamps: &histograms.timestamps,
+            message_ends: &histograms.message_ends,
+            messages: &histograms.messages,
+        },
+        exemplars: types::ExemplarsParam {
+            ends: &exemplars.ends,
+            timestamps: &exemplars.timestamps,
+            values: &exemplars.values,
+            labels: &exemplars.labels,
+            label_ends: &exemplars.label_ends,
+        },
+        families,
+    }
+}
+
+fn lower_family(family: &MetricFamily) -> types::Family {
+    let kind = match family.kind {
+        MetricKind::Unknown => types::MetricKind::Unknown,
+        MetricKind::Counter => types::MetricKind::Counter,
+        MetricKind::Gauge => types::MetricKind::Gauge,
+        MetricKind::Histogram => types::MetricKind::Histogram,
+        MetricKind::GaugeHistogram => types::MetricKind::GaugeHistogram,
+        MetricKind::Summary => types::MetricKind::Summary,
+        MetricKind::Info => types::MetricKind::Info,
+        MetricKind::StateSet => types::MetricKind::StateSet,
+    };
+    types::Family {
+        name: family.name,
+        kind,
+        help: family.help,
+        unit: family.unit,
     }
 }
 
@@ -228,6 +271,27 @@ impl From<types::BatchResult> for Batch {
             timestamps: batch.timestamps,
             values: batch.values,
             sample_ends: batch.sample_ends,
+            start_timestamps: batch.start_timestamps,
+            histograms: Histograms {
+                ends: batch.histograms.ends,
+                timestamps: batch.histograms.timestamps,
+                message_ends: batch.histograms.message_ends,
+                messages: batch.histograms.messages,
+            },
+            // The contract says that none are returned.
+            exemplars: Exemplars::default(),
+            families: Vec::new(),
+        }
+    }
+}
+
+impl From<types::Kinds> for Kinds {
+    fn from(kinds: types::Kinds) -> Self {
+        Self {
+            histograms: kinds.contains(types::Kinds::HISTOGRAMS),
+            exemplars: kinds.contains(types::Kinds::EXEMPLARS),
+            families: kinds.contains(types::Kinds::FAMILIES),
+            start_timestamps: kinds.contains(types::Kinds::START_TIMESTAMPS),
         }
     }
 }
@@ -236,7 +300,12 @@ impl From<types::Receipt> for Receipt {
     fn from(receipt: types::Receipt) -> Self {
         let rejection = |rejection: types::Rejection| Rejection {
             series: rejection.series,
-            samples: rejection.samples,
+            kind: match rejection.kind {
+                types::Datum::Sample => Datum::Sample,
+                types::Datum::Histogram => Datum::Histogram,
+                types::Datum::Exemplar => Datum::Exemplar,
+            },
+            count: rejection.count,
             reason: Printable(&rejection.reason, MAX_REASON).to_string(),
         };
         Self {

@@ -107,6 +107,7 @@ async fn a_call_that_finds_no_free_instance_says_so() {
     let limits = json!({"time": "300ms", "instances": 1});
     let (_, storage) = bench.storage(&guests::storage(), limits).await;
     let query = witgate_plugins::Query {
+        only_series: false,
         start: 0,
         end: 1,
         matchers: Vec::new(),

@@ -13,6 +13,7 @@ fn context(tenant: &str) -> Context {
 }
 
 const QUERY: Query = Query {
+    only_series: false,
     start: 0,
     end: 1,
     matchers: Vec::new(),

@@ -20,11 +20,18 @@ fn series(labels: &[(&str, &str)], samples: &[(i64, u64)]) -> TimeSeries {
             .iter()
             .map(|&(timestamp, value)| Sample { value, timestamp })
             .collect(),
+        ..TimeSeries::default()
     }
 }
 
 fn body(timeseries: Vec<TimeSeries>) -> Vec<u8> {
-    compress(&WriteRequest { timeseries }.encode_to_vec())
+    compress(
+        &WriteRequest {
+            timeseries,
+            ..WriteRequest::default()
+        }
+        .encode_to_vec(),
+    )
 }
 
 fn compress(bytes: &[u8]) -> Vec<u8> {
@@ -44,7 +51,14 @@ fn what_was_encoded_is_decoded_sorted_and_with_every_bit() {
     ];
     let mut decoder = Decoder::default();
     for _ in 0..2 {
-        let (batch, refused) = decoder.decode(&body(sent.clone()), &Limits::default()).unwrap();
+        let (batch, refused) = decoder
+            .decode(
+                &body(sent.clone()),
+                Form::default(),
+                &Limits::default(),
+                Kinds::ALL,
+            )
+            .unwrap();
         assert_eq!(*refused, Refused::default());
         batch.check().unwrap();
         let found: Vec<_> = SeriesIter::new(batch)
@@ -84,11 +98,13 @@ fn a_wrong_series_is_refused_and_the_others_are_taken() {
         let good = series(&[("__name__", "good")], &[(1, 1)]);
         let sent = body(vec![good.clone(), series(labels, &[(1, 1), (2, 2)]), good]);
         let mut decoder = Decoder::default();
-        let (batch, refused) = decoder.decode(&sent, &Limits::default()).unwrap();
+        let (batch, refused) = decoder
+            .decode(&sent, Form::default(), &Limits::default(), Kinds::ALL)
+            .unwrap();
         batch.check().unwrap();
         assert_eq!(batch.timestamps, [1, 1], "{reason}");
-        let (found, count) = refused.samples.iter().next().unwrap();
-        assert!(found.contains(reason) && *count == 2, "{refused:?}");
+        let (found, count) = refused.counts.iter().next().unwrap();
+        assert!(found.1.contains(reason) && *count == 2, "{refused:?}");
         assert!(refused.first.is_some());
     }
 }
@@ -97,14 +113,11 @@ fn a_wrong_series_is_refused_and_the_others_are_taken() {
 fn a_claimed_size_is_refused_before_it_is_allocated() {
     let four_gib = [0xff, 0xff, 0xff, 0xff, 0x0f, 0];
     let error = Decoder::default()
-        .decode(&four_gib, &Limits::default())
+        .decode(&four_gib, Form::default(), &Limits::default(), Kinds::ALL)
         .unwrap_err();
     assert_eq!(
         error,
-        DecodeError::TooLarge {
-            size: 0xffff_ffff,
-            limit: 32 << 20
-        }
+        DecodeError::Compression(CompressionError::TooLarge { limit: 32 << 20 })
     );
     let limits = Limits {
         decoded: Size(10),
@@ -112,20 +125,28 @@ fn a_claimed_size_is_refused_before_it_is_allocated() {
     };
     let sent = body(vec![series(&[("__name__", "up")], &[(1, 1)])]);
     assert!(matches!(
-        Decoder::default().decode(&sent, &limits),
-        Err(DecodeError::TooLarge { .. })
+        Decoder::default().decode(&sent, Form::default(), &limits, Kinds::ALL),
+        Err(DecodeError::Compression(CompressionError::TooLarge { .. }))
     ));
 }
 
 #[test]
 fn other_bodies_are_told_apart() {
     let mut decoder = Decoder::default();
-    let mut decode = |bytes: &[u8]| decoder.decode(bytes, &Limits::default()).map(|_| ()).unwrap_err();
+    let mut decode = |bytes: &[u8]| {
+        decoder
+            .decode(bytes, Form::default(), &Limits::default(), Kinds::ALL)
+            .map(|_| ())
+            .unwrap_err()
+    };
     assert!(matches!(
         decode(b"\xff\x06\x00\x00sNaPpY"),
-        DecodeError::NotSnappy(_)
+        DecodeError::Compression(CompressionError::NotSnappy(_))
     ));
-    assert!(matches!(decode(b""), DecodeError::NotSnappy(_)));
+    assert!(matches!(
+        decode(b""),
+        DecodeError::Compression(CompressionError::NotSnappy(_))
+    ));
     // Field 4, length-delimited: the symbols of remote write 2.0.
     assert_eq!(decode(&compress(b"\x22\x00\x22\x02up")), DecodeError::Version2);
     assert!(matches!(decode(&compress(b"\x0a\x7f")), DecodeError::Damaged(_)));
@@ -138,11 +159,17 @@ fn a_body_that_is_cut_or_changed_anywhere_is_never_more_than_an_error() {
             series(&[("__name__", "up"), ("job", "a")], &[(1, 1), (2, 2)]),
             series(&[("__name__", "up"), ("job", "b")], &[(1, 1)]),
         ],
+        ..WriteRequest::default()
     }
     .encode_to_vec();
     let mut decoder = Decoder::default();
     for end in 0..sent.len() {
-        let _ = decoder.decode(&compress(sent.get(..end).unwrap()), &Limits::default());
+        let _ = decoder.decode(
+            &compress(sent.get(..end).unwrap()),
+            Form::default(),
+            &Limits::default(),
+            Kinds::ALL,
+        );
     }
     let mut state = 1_u64;
     for _ in 0..20_000 {
@@ -150,7 +177,12 @@ fn a_body_that_is_cut_or_changed_anywhere_is_never_more_than_an_error() {
         let mut changed = sent.clone();
         let at = usize::try_from(state >> 33).unwrap() % changed.len();
         changed[at] ^= 1 << (state % 8);
-        if let Ok((batch, _)) = decoder.decode(&compress(&changed), &Limits::default()) {
+        if let Ok((batch, _)) = decoder.decode(
+            &compress(&changed),
+            Form::default(),
+            &Limits::default(),
+            Kinds::ALL,
+        ) {
             batch.check().unwrap();
         }
     }
@@ -162,7 +194,9 @@ fn series_that_come_unsorted_one_after_the_other_are_sorted_each() {
         |value: &'static str| series(&[("zone", "z"), ("__name__", "up"), ("job", value)], &[(1, 1)]);
     let sent = body(vec![unsorted("a"), unsorted("a"), unsorted("b")]);
     let mut decoder = Decoder::default();
-    let (batch, refused) = decoder.decode(&sent, &Limits::default()).unwrap();
+    let (batch, refused) = decoder
+        .decode(&sent, Form::default(), &Limits::default(), Kinds::ALL)
+        .unwrap();
     assert_eq!(*refused, Refused::default());
     for (series, job) in SeriesIter::new(batch).zip(["a", "a", "b"]) {
         let labels: Vec<_> = series.labels().collect();

@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 
-use super::Batch;
+use super::{Batch, Exemplars, Family, Histograms, MetricKind};
 
 /// One series of a [`Batch`].
 #[derive(Clone, Copy, Debug)]
 pub struct Series<'a> {
     batch: &'a Batch,
+    /// The series' place in the batch.
+    index: usize,
     labels: &'a [u32],
     first_sample: usize,
     end_sample: usize,
@@ -19,6 +21,26 @@ pub struct Sample {
     /// Milliseconds since 1970-01-01 UTC.
     pub timestamp: i64,
     /// The value's 64 bits. Not an `f64`: that may change the payload of a NaN.
+    pub bits: u64,
+}
+
+/// A native histogram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Histogram<'a> {
+    /// Milliseconds since 1970-01-01 UTC.
+    pub timestamp: i64,
+    /// The protobuf message `io.prometheus.write.v2.Histogram`.
+    pub message: &'a [u8],
+}
+
+/// An exemplar: what a value was seen with.
+#[derive(Clone, Copy, Debug)]
+pub struct Exemplar<'a> {
+    batch: &'a Batch,
+    labels: &'a [u32],
+    /// Milliseconds since 1970-01-01 UTC.
+    pub timestamp: i64,
+    /// The value's 64 bits.
     pub bits: u64,
 }
 
@@ -68,19 +90,19 @@ impl Batch {
     /// The series in the order in which they stand.
     pub fn series(&self) -> impl ExactSizeIterator<Item = Series<'_>> {
         let (mut label, mut sample) = (0, 0);
-        self.label_ends
-            .iter()
-            .zip(&self.sample_ends)
-            .map(move |(&label_end, &sample_end)| {
+        self.label_ends.iter().zip(&self.sample_ends).enumerate().map(
+            move |(index, (&label_end, &sample_end))| {
                 let series = Series {
                     batch: self,
+                    index,
                     labels: &self.labels[label..label_end as usize],
                     first_sample: sample,
                     end_sample: sample_end as usize,
                 };
                 (label, sample) = (label_end as usize, sample_end as usize);
                 series
-            })
+            },
+        )
     }
 }
 
@@ -107,6 +129,48 @@ impl<'a> Series<'a> {
             .zip(&self.batch.values[range]);
         columns.map(|(&timestamp, &bits)| Sample { timestamp, bits })
     }
+
+    /// When the counter behind each sample began, in milliseconds since 1970; 0 where nobody said.
+    /// As many as there are samples, or none.
+    pub fn start_timestamps(self) -> &'a [i64] {
+        let range = self.first_sample..self.end_sample;
+        self.batch.start_timestamps.get(range).unwrap_or_default()
+    }
+
+    /// The native histograms in the order in which they stand.
+    pub fn histograms(self) -> impl Iterator<Item = Histogram<'a>> {
+        let histograms = &self.batch.histograms;
+        part(&histograms.ends, self.index).map(|at| Histogram {
+            timestamp: histograms.timestamps[at],
+            message: &histograms.messages[part(&histograms.message_ends, at)],
+        })
+    }
+
+    /// The exemplars in the order in which they stand.
+    pub fn exemplars(self) -> impl Iterator<Item = Exemplar<'a>> {
+        let exemplars = &self.batch.exemplars;
+        part(&exemplars.ends, self.index).map(move |at| Exemplar {
+            batch: self.batch,
+            labels: &exemplars.labels[part(&exemplars.label_ends, at)],
+            timestamp: exemplars.timestamps[at],
+            bits: exemplars.values[at],
+        })
+    }
+}
+
+impl<'a> Exemplar<'a> {
+    /// Name and value of each label.
+    pub fn labels(self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.labels
+            .chunks_exact(2)
+            .map(move |pair| (self.batch.symbol(pair[0]), self.batch.symbol(pair[1])))
+    }
+}
+
+/// The part of a column that ends at `ends[index]`; nothing where there are no ends.
+fn part(ends: &[u32], index: usize) -> std::ops::Range<usize> {
+    let end = |index: usize| ends.get(index).map_or(0, |&end| end as usize);
+    index.checked_sub(1).map_or(0, end)..end(index)
 }
 
 impl Default for BatchBuilder {
@@ -119,6 +183,21 @@ impl Default for BatchBuilder {
             timestamps: Vec::new(),
             values: Vec::new(),
             sample_ends: Vec::new(),
+            start_timestamps: Vec::new(),
+            histograms: Histograms {
+                ends: Vec::new(),
+                timestamps: Vec::new(),
+                message_ends: Vec::new(),
+                messages: Vec::new(),
+            },
+            exemplars: Exemplars {
+                ends: Vec::new(),
+                timestamps: Vec::new(),
+                values: Vec::new(),
+                labels: Vec::new(),
+                label_ends: Vec::new(),
+            },
+            families: Vec::new(),
         };
         BatchBuilder {
             batch,
@@ -141,6 +220,10 @@ impl BatchBuilder {
         }
         self.batch.label_ends.push(length(self.batch.labels.len()));
         self.batch.sample_ends.push(length(self.batch.timestamps.len()));
+        let histograms = &mut self.batch.histograms;
+        histograms.ends.push(length(histograms.timestamps.len()));
+        let exemplars = &mut self.batch.exemplars;
+        exemplars.ends.push(length(exemplars.timestamps.len()));
     }
 
     /// Adds a sample to the series that was begun last.
@@ -152,13 +235,57 @@ impl BatchBuilder {
         }
     }
 
-    /// How many samples were added.
+    /// Adds a native histogram to the series that was begun last.
+    pub fn histogram(&mut self, histogram: Histogram<'_>) {
+        let histograms = &mut self.batch.histograms;
+        histograms.timestamps.push(histogram.timestamp);
+        histograms.messages.extend_from_slice(histogram.message);
+        histograms.message_ends.push(length(histograms.messages.len()));
+        if let Some(end) = histograms.ends.last_mut() {
+            *end = length(histograms.timestamps.len());
+        }
+    }
+
+    /// Adds an exemplar to the series that was begun last. The gateway takes none from a plugin: this
+    /// makes batches to test plugins with.
+    pub fn exemplar<'l>(&mut self, sample: Sample, labels: impl IntoIterator<Item = (&'l str, &'l str)>) {
+        for (name, value) in labels {
+            let pair = [self.intern(name), self.intern(value)];
+            self.batch.exemplars.labels.extend(pair);
+        }
+        let exemplars = &mut self.batch.exemplars;
+        exemplars.label_ends.push(length(exemplars.labels.len()));
+        exemplars.timestamps.push(sample.timestamp);
+        exemplars.values.push(sample.bits);
+        if let Some(end) = exemplars.ends.last_mut() {
+            *end = length(exemplars.timestamps.len());
+        }
+    }
+
+    /// Adds what is said about a metric. To test plugins with, as [`exemplar`](Self::exemplar).
+    pub fn family(&mut self, name: &str, kind: MetricKind, help: &str, unit: &str) {
+        let [name, help, unit] = [name, help, unit].map(|text| self.intern(text));
+        self.batch.families.push(Family {
+            name,
+            kind,
+            help,
+            unit,
+        });
+    }
+
+    /// How many samples and histograms were added.
     pub fn sample_count(&self) -> usize {
-        self.batch.sample_count()
+        self.batch.sample_count() + self.batch.histograms.timestamps.len()
     }
 
     /// The batch.
-    pub fn finish(self) -> Batch {
+    pub fn finish(mut self) -> Batch {
+        if self.batch.histograms.timestamps.is_empty() {
+            self.batch.histograms.ends.clear();
+        }
+        if self.batch.exemplars.timestamps.is_empty() {
+            self.batch.exemplars.ends.clear();
+        }
         self.batch
     }
 
@@ -194,6 +321,7 @@ mod tests {
             timestamps: vec![1000, 2000, 1000],
             values: vec![1, 2, 3],
             sample_ends: vec![2, 3],
+            ..BatchBuilder::default().finish()
         };
         let series: Vec<_> = batch.series().collect();
         assert_eq!(
@@ -222,6 +350,34 @@ mod tests {
                 bits: 3
             }]
         );
+    }
+
+    #[test]
+    fn what_goes_in_besides_samples_comes_out() {
+        let mut builder = BatchBuilder::default();
+        builder.series([("__name__", "plain")]);
+        builder.series([("__name__", "latency")]);
+        let histogram = Histogram {
+            timestamp: 7,
+            message: &[1, 2],
+        };
+        builder.histogram(histogram);
+        let sample = Sample {
+            timestamp: 8,
+            bits: 9,
+        };
+        builder.exemplar(sample, [("trace_id", "abc")]);
+        builder.family("latency", MetricKind::Histogram, "how long it takes", "seconds");
+        let batch = builder.finish();
+        let [plain, latency] = batch.series().collect::<Vec<_>>()[..] else {
+            panic!("there are two series");
+        };
+        assert_eq!((plain.histograms().count(), plain.exemplars().count()), (0, 0));
+        assert_eq!(latency.histograms().collect::<Vec<_>>(), [histogram]);
+        let exemplar = latency.exemplars().next().unwrap();
+        assert_eq!((exemplar.timestamp, exemplar.bits), (8, 9));
+        assert_eq!(exemplar.labels().collect::<Vec<_>>(), [("trace_id", "abc")]);
+        assert_eq!(batch.symbol(batch.families[0].unit), "seconds");
     }
 
     #[test]

@@ -131,7 +131,7 @@ fn what_lines_cannot_hold_is_set_aside() {
     let rejected: Vec<_> = encoder
         .rejected
         .iter()
-        .map(|r| (r.series, r.samples, r.reason.as_str()))
+        .map(|r| (r.series, r.count, r.reason.as_str()))
         .collect();
     let expected = [
         (3, 2, "InfluxDB can't hold a label that ends with a backslash"),
@@ -152,7 +152,7 @@ fn times_that_influxdb_has_not_are_rejected_alone() {
         String::from_utf8(lines.body).unwrap(),
         "m,__name__=m value=0 5\nm,__name__=m value=0 9223372036854\n"
     );
-    assert_eq!((encoder.rejected[0].series, encoder.rejected[0].samples), (0, 2));
+    assert_eq!((encoder.rejected[0].series, encoder.rejected[0].count), (0, 2));
 }
 
 #[test]

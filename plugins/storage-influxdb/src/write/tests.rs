@@ -54,7 +54,7 @@ fn picky<'a>(bad: &'a [&'a str], why: &'a str, taken: &'a RefCell<Vec<String>>) 
 fn rejections(client: impl Client, batch: &Batch) -> Vec<(u32, u32)> {
     let server = Server::new(client, "http://influx:8086", None).unwrap();
     let receipt = write(&server, &place(), batch).unwrap();
-    let mut rejected: Vec<_> = receipt.rejected.iter().map(|r| (r.series, r.samples)).collect();
+    let mut rejected: Vec<_> = receipt.rejected.iter().map(|r| (r.series, r.count)).collect();
     rejected.sort_unstable();
     rejected
 }

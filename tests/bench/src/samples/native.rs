@@ -53,6 +53,7 @@ impl Native {
             timestamps: batch.timestamps.clone(),
             values: batch.values.clone(),
             sample_ends: batch.sample_ends.clone(),
+            ..witgate_sdk::storage::BatchBuilder::default().finish()
         };
         Ok(Self {
             plugin,

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, hint::black_box};
 
 use witgate_sdk::{
     http::{Client, Granted, Method, Request},
-    storage::{Batch, Context, Cursor, Failure, Query, Receipt, Storage},
+    storage::{Batch, BatchBuilder, Context, Cursor, Failure, Query, Receipt, Storage},
 };
 
 /// The plugin.
@@ -88,6 +88,7 @@ impl Cursor for Found {
             timestamps: vec![1; samples as usize],
             values: vec![0; samples as usize],
             sample_ends,
+            ..BatchBuilder::default().finish()
         };
         match self {
             Self::Nothing => Ok(None),

@@ -1,0 +1,52 @@
+//! Prometheus' chunks (`tsdb/chunkenc`), as remote read streams them: floats, and native histograms.
+//!
+//! Nothing here allocates by what a chunk claims, and values are bits, so that no payload of a NaN is
+//! touched.
+
+mod bits;
+pub mod histogram;
+mod xor;
+
+pub use xor::{Appender, Samples};
+
+/// Samples that Prometheus itself puts into one chunk.
+pub const SAMPLES: usize = 120;
+
+/// How a chunk is encoded, by the numbers of `prompb.Chunk.Encoding`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Encoding {
+    /// Floats.
+    Xor = 1,
+    /// Native histograms whose counts are integers.
+    Histogram = 2,
+    /// Native histograms whose counts are floats.
+    FloatHistogram = 3,
+}
+
+/// Some samples of one series.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// How it is encoded.
+    pub encoding: Encoding,
+    /// The first sample's time, in milliseconds since 1970.
+    pub first: i64,
+    /// The last sample's time.
+    pub last: i64,
+    /// The samples.
+    pub bytes: Vec<u8>,
+}
+
+/// A chunk that ends within a sample, or can't be one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Damaged;
+
+impl std::fmt::Display for Damaged {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a chunk ends within a sample")
+    }
+}
+
+impl std::error::Error for Damaged {}
+
+#[cfg(test)]
+mod tests;
