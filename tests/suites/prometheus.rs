@@ -26,3 +26,12 @@ mod refusals;
 
 #[path = "prometheus/paths.rs"]
 mod paths;
+
+#[path = "prometheus/receiver.rs"]
+mod receiver;
+
+#[path = "prometheus/tenants.rs"]
+mod tenants;
+
+#[path = "prometheus/senders.rs"]
+mod senders;

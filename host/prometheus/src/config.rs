@@ -1,6 +1,6 @@
 //! What the configuration says of the remote endpoints.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, num::NonZeroU32};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -12,6 +12,12 @@ use witgate_plugins::Size;
 pub struct PrometheusConfig {
     /// Whose samples go where. The order matters: a caller gets the first tenant that grants it.
     pub tenants: Vec<TenantConfig>,
+    /// A label that keeps the tenants' series apart, whatever the backend does: each series that is
+    /// written gets it with the tenant's name, and nothing else is read. A tenant neither sees nor sets
+    /// it; a series that comes with another value is refused. None by default: then the storage plugin
+    /// alone keeps tenants apart.
+    #[serde(default)]
+    pub tenant_label: Option<String>,
     /// Bounds on what is accepted.
     #[serde(default)]
     pub limits: Limits,
@@ -35,6 +41,38 @@ pub struct TenantConfig {
     /// Who may read. Nobody by default.
     #[serde(default)]
     pub read: Callers,
+    /// Its own bounds, where they are others than everybody's.
+    #[serde(default)]
+    pub limits: TenantLimits,
+}
+
+/// Bounds of one tenant.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TenantLimits {
+    /// Samples, histograms and exemplars in a second. What is more is told to come again (429), and
+    /// the sender keeps it. Unlimited by default.
+    pub samples_per_second: Option<NonZeroU32>,
+    /// How many of them may come at once. Default: ten seconds' worth.
+    pub burst: Option<NonZeroU32>,
+    /// Labels of one series.
+    pub labels: Option<usize>,
+    /// Bytes of a label's name or value.
+    pub label: Option<Size>,
+    /// Samples of the answer to one read.
+    pub read_samples: Option<usize>,
+}
+
+impl TenantLimits {
+    /// These, and everybody's where they don't say.
+    pub(crate) fn over(&self, all: &Limits) -> Limits {
+        Limits {
+            labels: self.labels.unwrap_or(all.labels),
+            label: self.label.unwrap_or(all.label),
+            read_samples: self.read_samples.unwrap_or(all.read_samples),
+            ..all.clone()
+        }
+    }
 }
 
 /// Some callers, by name or by group.
@@ -89,6 +127,9 @@ pub enum ConfigError {
     /// Two tenants have one name.
     #[error("tenants[{0}].name: {1:?} is the name of another tenant too")]
     SameName(usize, String),
+    /// A label that can't be one.
+    #[error("tenantLabel: {0:?} can't be the label of tenants: give a name as in `tenant`")]
+    TenantLabel(String),
     /// There is no such plugin.
     #[error("tenants[{0}].storage: there is no storage plugin {1:?} under `plugins`")]
     NoStorage(usize, String),

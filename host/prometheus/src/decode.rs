@@ -43,6 +43,17 @@ pub struct Form {
     pub compression: Compression,
 }
 
+/// What is taken, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules<'a> {
+    /// Bounds.
+    pub limits: &'a Limits,
+    /// What the storage holds besides samples.
+    pub holds: Kinds,
+    /// Name and value of a label that every series gets. One that has it with another value is refused.
+    pub label: Option<(&'a str, &'a str)>,
+}
+
 /// Why a body is refused as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
@@ -104,22 +115,26 @@ struct Mark {
 // === impl Decoder ===
 
 impl Decoder {
-    /// Decodes and checks one body, for a storage that holds these kinds of data besides samples. The
-    /// batch and what was refused are the decoder's until the next.
+    /// Decodes and checks one body. The batch and what was refused are the decoder's until the next.
     pub fn decode(
         &mut self,
         body: &[u8],
         form: Form,
-        limits: &Limits,
-        holds: Kinds,
+        rules: &Rules<'_>,
     ) -> Result<(&Batch, &Refused), DecodeError> {
         self.clear();
+        let Rules { limits, holds, label } = *rules;
+        let enforced = label.and_then(|(name, value)| {
+            let name = self.symbols.intern(&mut self.batch, name.as_bytes());
+            name.zip(self.symbols.intern(&mut self.batch, value.as_bytes()))
+        });
+        let labels = Labels::enforcing(enforced);
         form.compression
             .decompress(body, limits.decoded.0, &mut self.decompressed)?;
         let bytes = std::mem::take(&mut self.decompressed);
         let result = match form.protocol {
-            Protocol::V1 => self.v1(&bytes, limits, holds),
-            Protocol::V2 => self.v2(&bytes, limits, holds),
+            Protocol::V1 => self.v1(&bytes, labels, limits, holds),
+            Protocol::V2 => self.v2(&bytes, labels, limits, holds),
         };
         self.decompressed = bytes;
         result?;

@@ -13,6 +13,8 @@ const REGEX_BYTES: usize = 1 << 20;
 pub(crate) struct Matchers {
     tests: Vec<Test>,
     pub(crate) plain: Vec<Matcher>,
+    /// Whether nothing that the tenant has can match.
+    pub(crate) is_void: bool,
 }
 
 #[derive(Debug)]
@@ -30,11 +32,15 @@ enum By {
 
 impl Matchers {
     /// Compiles matchers. The error says which one is wrong.
-    pub(crate) fn new(matchers: &[LabelMatcher]) -> Result<Self, String> {
+    ///
+    /// Where all series have a label with one value, what is asked of that label is answered here, as
+    /// a Prometheus answers for its external labels, and the storage is asked for that value.
+    pub(crate) fn new(matchers: &[LabelMatcher], enforced: Option<(&str, &str)>) -> Result<Self, String> {
         if matchers.is_empty() {
             return Err("a query has no matcher, which would be everything: give it at least one".to_owned());
         }
         let (mut tests, mut plain) = (Vec::new(), Vec::new());
+        let mut is_void = false;
         for matcher in matchers {
             let (name, value) = (&matcher.name, &matcher.value);
             let operation = MatchType::try_from(matcher.r#type)
@@ -53,18 +59,39 @@ impl Matchers {
                 MatchType::Re => (MatchOperation::Matches, false, regex()?),
                 MatchType::Nre => (MatchOperation::NotMatches, true, regex()?),
             };
-            tests.push(Test {
+            let test = Test {
                 name: name.clone(),
                 negated,
                 by,
-            });
+            };
+            if let Some((_, value)) = enforced.filter(|(enforced, _)| enforced == name) {
+                is_void |= !test.holds(value);
+                continue;
+            }
+            tests.push(test);
             plain.push(Matcher {
                 name: name.clone(),
                 operation,
                 value: value.clone(),
             });
         }
-        Ok(Self { tests, plain })
+        if let Some((name, value)) = enforced {
+            tests.push(Test {
+                name: name.to_owned(),
+                negated: false,
+                by: By::Value(value.to_owned()),
+            });
+            plain.push(Matcher {
+                name: name.to_owned(),
+                operation: MatchOperation::Equal,
+                value: value.to_owned(),
+            });
+        }
+        Ok(Self {
+            tests,
+            plain,
+            is_void,
+        })
     }
 
     /// Whether all hold. A label that is not there has the empty value.
@@ -74,12 +101,18 @@ impl Matchers {
                 .iter()
                 .find(|(name, _)| *name == test.name)
                 .map_or("", |(_, value)| *value);
-            let matches = match &test.by {
-                By::Value(expected) => value == expected,
-                By::Regex(regex) => regex.is_match(value),
-            };
-            matches != test.negated
+            test.holds(value)
         })
+    }
+}
+
+impl Test {
+    fn holds(&self, value: &str) -> bool {
+        let matches = match &self.by {
+            By::Value(expected) => value == expected,
+            By::Regex(regex) => regex.is_match(value),
+        };
+        matches != self.negated
     }
 }
 
@@ -110,7 +143,7 @@ mod tests {
                 name: name.into(),
                 value: value.into(),
             };
-            let matchers = Matchers::new(&[matcher]).unwrap();
+            let matchers = Matchers::new(&[matcher], None).unwrap();
             assert_eq!(matchers.hold(&labels), expected, "{name} {operation:?} {value}");
         }
     }
@@ -123,11 +156,44 @@ mod tests {
             value: value.into(),
         };
         assert!(
-            Matchers::new(&[regex("a(")])
+            Matchers::new(&[regex("a(")], None)
                 .unwrap_err()
                 .contains("\"a(\" of \"job\"")
         );
-        assert!(Matchers::new(&[regex("(a{1000}){1000}")]).is_err());
-        assert!(Matchers::new(&[]).is_err());
+        assert!(Matchers::new(&[regex("(a{1000}){1000}")], None).is_err());
+        assert!(Matchers::new(&[], None).is_err());
+    }
+
+    #[test]
+    fn a_tenant_sees_its_own_series_whatever_it_asks() {
+        let own = Some(("tenant", "a"));
+        let cases = [
+            (MatchType::Eq, "a", false),
+            (MatchType::Eq, "b", true),
+            (MatchType::Eq, "", true),
+            (MatchType::Neq, "a", true),
+            (MatchType::Neq, "b", false),
+            (MatchType::Re, "a|b", false),
+            (MatchType::Re, "b.*", true),
+            (MatchType::Re, ".*", false),
+            (MatchType::Nre, "b", false),
+            (MatchType::Nre, ".+", true),
+        ];
+        for (operation, value, is_void) in cases {
+            let matcher = LabelMatcher {
+                r#type: operation.into(),
+                name: "tenant".into(),
+                value: value.into(),
+            };
+            let matchers = Matchers::new(&[matcher], own).unwrap();
+            assert_eq!(matchers.is_void, is_void, "{operation:?} {value}");
+            let [only] = &matchers.plain[..] else {
+                panic!("{:?}", matchers.plain);
+            };
+            assert_eq!((only.name.as_str(), only.value.as_str()), ("tenant", "a"));
+            assert!(matchers.hold(&[("__name__", "up"), ("tenant", "a")]));
+            assert!(!matchers.hold(&[("__name__", "up"), ("tenant", "b")]));
+            assert!(!matchers.hold(&[("__name__", "up")]));
+        }
     }
 }

@@ -108,11 +108,12 @@ impl Remote {
         request_id: &str,
         query: &proto::Query,
     ) -> Result<Collected, ReadError> {
-        let matchers = Matchers::new(&query.matchers).map_err(ReadError::Wrong)?;
+        let label = tenant.label();
+        let matchers = Matchers::new(&query.matchers, label).map_err(ReadError::Wrong)?;
         let only_series = query.hints.as_ref().is_some_and(|hints| hints.func == "series");
         let (start, end) = (query.start_timestamp_ms, query.end_timestamp_ms);
         let mut found = Collected::default();
-        if start > end {
+        if start > end || matchers.is_void {
             return Ok(found);
         }
         let asked = Query {
@@ -122,7 +123,7 @@ impl Remote {
             only_series,
         };
         let mut cursor = tenant.storage.read(&tenant.context(request_id), &asked).await?;
-        let limits = &self.limits;
+        let limits = &tenant.limits;
         let mut given = 0;
         while let Some(piece) = cursor.next(PIECE).await? {
             given += piece.timestamps.len() + piece.histograms.timestamps.len();
@@ -133,8 +134,11 @@ impl Remote {
                 )));
             }
             for series in SeriesIter::new(&piece) {
-                let labels: Vec<_> = series.labels().collect();
+                let mut labels: Vec<_> = series.labels().collect();
                 if matchers.hold(&labels) {
+                    if let Some((own, _)) = label {
+                        labels.retain(|(name, _)| *name != own);
+                    }
                     found.add(&labels, &series, (start, end), only_series);
                 }
             }

@@ -80,6 +80,11 @@ impl Remote {
         config: &PrometheusConfig,
         storage: &dyn Fn(&str) -> Option<Arc<dyn Storage>>,
     ) -> Result<Self, ConfigError> {
+        if let Some(label) = &config.tenant_label
+            && (label.is_empty() || label == "__name__")
+        {
+            return Err(ConfigError::TenantLabel(label.clone()));
+        }
         let mut tenants: Vec<Tenant> = Vec::new();
         for (index, tenant) in config.tenants.iter().enumerate() {
             if tenants.iter().any(|other| other.name == tenant.name) {
@@ -87,13 +92,8 @@ impl Remote {
             }
             let storage = storage(&tenant.storage)
                 .ok_or_else(|| ConfigError::NoStorage(index, tenant.storage.clone()))?;
-            tenants.push(Tenant {
-                name: tenant.name.clone(),
-                attributes: tenant.attributes.clone().into_iter().collect(),
-                write: tenant.write.clone(),
-                read: tenant.read.clone(),
-                storage,
-            });
+            let label = config.tenant_label.as_deref();
+            tenants.push(Tenant::new(tenant, storage, label, &config.limits));
         }
         Ok(Self {
             tenants,

@@ -1,11 +1,21 @@
 //! Which tenant a caller's request is for.
 
-use std::sync::Arc;
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
+use governor::{
+    DefaultDirectRateLimiter, Quota, RateLimiter,
+    clock::{Clock, DefaultClock},
+};
 use witgate_identity::Principal;
 use witgate_plugins::{Context, Storage};
 
-use crate::{Endpoint, config::Callers};
+use crate::{
+    Endpoint,
+    config::{Callers, Limits, TenantConfig},
+};
+
+/// Seconds' worth of samples that may come at once, where the configuration does not say.
+const DEFAULT_BURST: NonZeroU32 = NonZeroU32::new(10).unwrap();
 
 /// A tenant in service.
 #[derive(Debug)]
@@ -15,6 +25,17 @@ pub(crate) struct Tenant {
     pub(crate) write: Callers,
     pub(crate) read: Callers,
     pub(crate) storage: Arc<dyn Storage>,
+    /// The label that its series have and nobody else's, whose value is its name.
+    pub(crate) label: Option<String>,
+    pub(crate) limits: Limits,
+    rate: Option<Rate>,
+}
+
+/// How many samples, histograms and exemplars it may write in a time.
+#[derive(Debug)]
+struct Rate {
+    limiter: DefaultDirectRateLimiter,
+    burst: NonZeroU32,
 }
 
 /// Why no tenant takes a request.
@@ -37,6 +58,51 @@ pub(crate) enum NoTenant {
 }
 
 impl Tenant {
+    pub(crate) fn new(
+        config: &TenantConfig,
+        storage: Arc<dyn Storage>,
+        label: Option<&str>,
+        limits: &Limits,
+    ) -> Self {
+        let own = &config.limits;
+        let rate = own.samples_per_second.map(|per_second| {
+            let burst = own.burst.unwrap_or(per_second.saturating_mul(DEFAULT_BURST));
+            Rate {
+                limiter: RateLimiter::direct(Quota::per_second(per_second).allow_burst(burst)),
+                burst,
+            }
+        });
+        Self {
+            name: config.name.clone(),
+            attributes: config.attributes.clone().into_iter().collect(),
+            write: config.write.clone(),
+            read: config.read.clone(),
+            storage,
+            label: label.map(str::to_owned),
+            limits: own.over(limits),
+            rate,
+        }
+    }
+
+    /// Name and value of the label that all of its series have.
+    pub(crate) fn label(&self) -> Option<(&str, &str)> {
+        Some((self.label.as_deref()?, &self.name))
+    }
+
+    /// Takes so many samples off what may be written; the error is how long to wait.
+    pub(crate) fn admit(&self, samples: usize) -> Result<(), Duration> {
+        let Some(rate) = &self.rate else { return Ok(()) };
+        // What is more than a burst would wait for ever: it costs a whole one.
+        let cost = u32::try_from(samples).unwrap_or(u32::MAX).min(rate.burst.get());
+        let Some(cost) = NonZeroU32::new(cost) else {
+            return Ok(());
+        };
+        match rate.limiter.check_n(cost) {
+            Ok(Err(until)) => Err(until.wait_time_from(DefaultClock::default().now())),
+            Ok(Ok(())) | Err(_) => Ok(()),
+        }
+    }
+
     fn grants(&self, endpoint: Endpoint, principal: &Principal) -> bool {
         let callers = match endpoint {
             Endpoint::Write => &self.write,
@@ -98,23 +164,25 @@ mod tests {
     use witgate_identity::Method;
 
     use super::*;
-    use crate::memory::Memory;
+    use crate::{config::TenantLimits, memory::Memory};
 
     fn tenant(name: &str, db: Option<&str>, writer: &str, reader: &str) -> Tenant {
         let group = |group: &str| Callers {
             users: Vec::new(),
             groups: vec![group.to_owned()],
         };
-        Tenant {
+        let config = TenantConfig {
             name: name.to_owned(),
+            storage: String::new(),
             attributes: db
                 .map(|db| ("db".to_owned(), db.to_owned()))
                 .into_iter()
                 .collect(),
             write: group(writer),
             read: group(reader),
-            storage: Arc::new(Memory::default()),
-        }
+            limits: TenantLimits::default(),
+        };
+        Tenant::new(&config, Arc::new(Memory::default()), None, &Limits::default())
     }
 
     fn member(groups: &[&str]) -> Principal {

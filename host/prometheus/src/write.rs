@@ -1,16 +1,20 @@
 //! Remote write, from the request to the storage plugin's acknowledgement.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    hash::BuildHasher,
+    time::{Duration, Instant},
+};
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
-use witgate_plugins::{Batch, Datum, Receipt};
+use witgate_plugins::{Batch, Datum, Receipt, StorageError};
 
 use crate::{
     Account, Remote,
     answer::{failure, text},
     compression::{Compression, CompressionError},
-    decode::{DecodeError, Decoder, Form, Protocol, Refused},
+    decode::{DecodeError, Decoder, Form, Protocol, Refused, Rules},
     tenant::Tenant,
 };
 
@@ -58,8 +62,12 @@ impl Remote {
             Err(response) => return response,
         };
         let mut decoder = self.decoders.take();
-        let holds = tenant.storage.holds();
-        let response = match decoder.decode(&body, form, &self.limits, holds) {
+        let rules = Rules {
+            limits: &tenant.limits,
+            holds: tenant.storage.holds(),
+            label: tenant.label(),
+        };
+        let response = match decoder.decode(&body, form, &rules) {
             Err(error) => undecodable(&error),
             Ok((batch, refused)) => {
                 drop(body);
@@ -80,7 +88,14 @@ async fn store(tenant: &Tenant, request_id: &str, batch: &Batch, refused: &Refus
         exemplars: batch.exemplars.timestamps.len() as u64,
         rejected: refused.counts.values().sum(),
     };
-    let receipt = if batch.is_empty() {
+    let written = account.samples + account.histograms + account.exemplars;
+    let receipt = if let Err(wait) = tenant.admit(usize::try_from(written).unwrap_or(usize::MAX)) {
+        let message = format!("tenant {} writes more than its samplesPerSecond", tenant.name);
+        Err(StorageError::Overloaded {
+            message,
+            retry_after: Some(wait + jitter()),
+        })
+    } else if batch.is_empty() {
         Ok(Receipt::default())
     } else {
         tenant.storage.write(&tenant.context(request_id), batch).await
@@ -113,6 +128,12 @@ async fn store(tenant: &Tenant, request_id: &str, batch: &Batch, refused: &Refus
     };
     response.extensions_mut().insert(account);
     response
+}
+
+/// Up to a second and a half, so that those who were refused together don't come again together.
+fn jitter() -> Duration {
+    let random = foldhash::fast::RandomState::default().hash_one(Instant::now());
+    Duration::from_millis(500 + random % 1000)
 }
 
 /// What was not stored and why, in one line; none if everything was.

@@ -21,7 +21,7 @@ use tokio::{process::Command, runtime::Runtime as Tokio};
 use witgate_plugins::{Kinds, Options, PluginConfig, Plugins, Runtime, Storage};
 use witgate_prometheus::{
     Limits,
-    decode::{Decoder, Form, Protocol},
+    decode::{Decoder, Form, Protocol, Rules},
     proto::{Label, Sample, TimeSeries, WriteRequest, v2},
 };
 use witgate_state::Embedded;
@@ -75,15 +75,17 @@ fn measure(
     let body = compress(&request)?;
     let second = compress(&second_version(&request)?)?;
     let limits = Limits::default();
+    let rules = Rules {
+        limits: &limits,
+        holds: Kinds::ALL,
+        label: None,
+    };
     let v2_form = Form {
         protocol: Protocol::V2,
         ..Form::default()
     };
     let mut decoder = Decoder::default();
-    let batch = decoder
-        .decode(&body, Form::default(), &limits, Kinds::ALL)?
-        .0
-        .clone();
+    let batch = decoder.decode(&body, Form::default(), &rules)?.0.clone();
     ensure!(
         batch.timestamps.len() == SERIES,
         "the decoder refused some of the payload"
@@ -115,18 +117,12 @@ fn measure(
                     "decode" => drop(std::hint::black_box(decoder.decode(
                         &body,
                         Form::default(),
-                        &limits,
-                        Kinds::ALL,
+                        &rules,
                     )?)),
-                    "decode_v2" => drop(std::hint::black_box(decoder.decode(
-                        &second,
-                        v2_form,
-                        &limits,
-                        Kinds::ALL,
-                    )?)),
+                    "decode_v2" => drop(std::hint::black_box(decoder.decode(&second, v2_form, &rules)?)),
                     "wasm" => drop(tokio.block_on(influxdb.write(&context, &batch))?),
                     "wasm_with_decode" => {
-                        let (batch, _) = decoder.decode(&body, Form::default(), &limits, Kinds::ALL)?;
+                        let (batch, _) = decoder.decode(&body, Form::default(), &rules)?;
                         drop(tokio.block_on(influxdb.write(&context, batch))?);
                     }
                     "native" => native.write()?,

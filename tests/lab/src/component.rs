@@ -26,8 +26,12 @@ pub enum Component {
     OpenLdap,
     /// dex.
     Dex,
-    /// Prometheus.
+    /// Prometheus 2, of the system.
     Prometheus,
+    /// The current Prometheus.
+    CurrentPrometheus,
+    /// VictoriaMetrics' vmagent.
+    VictoriaMetrics,
     /// InfluxDB 1.x.
     InfluxDb,
     /// Chromium, chromedriver and certutil.
@@ -218,7 +222,8 @@ impl Component {
             Self::OpenLdap => &["slapd", "slapadd"],
             Self::Dex => &["dex"],
             Self::OidcProvider => &["lab-oidc-provider"],
-            Self::Prometheus => &["prometheus"],
+            Self::Prometheus | Self::CurrentPrometheus => &["prometheus"],
+            Self::VictoriaMetrics => &["vmagent"],
             Self::InfluxDb => &["influxd"],
         }
     }
@@ -249,6 +254,18 @@ impl Component {
                 go_mod: include_str!("../go/dex/go.mod"),
                 sources: &[],
             },
+            Self::CurrentPrometheus => Origin::Built {
+                folder: "prometheus",
+                pin: "github.com/prometheus/prometheus",
+                go_mod: include_str!("../go/prometheus/go.mod"),
+                sources: &[],
+            },
+            Self::VictoriaMetrics => Origin::Built {
+                folder: "victoriametrics",
+                pin: "github.com/VictoriaMetrics/VictoriaMetrics",
+                go_mod: include_str!("../go/victoriametrics/go.mod"),
+                sources: &[],
+            },
             Self::OidcProvider => Origin::Npm {
                 folder: "oidc-provider",
                 sources: &OIDC_PROVIDER_SOURCES,
@@ -270,6 +287,8 @@ impl fmt::Display for Component {
             Self::Dex => "dex",
             Self::OidcProvider => "oidc-provider",
             Self::Prometheus => "prometheus",
+            Self::CurrentPrometheus => "prometheus-current",
+            Self::VictoriaMetrics => "victoriametrics",
             Self::InfluxDb => "influxdb",
         })
     }
@@ -326,6 +345,8 @@ mod tests {
             Component::Kubernetes,
             Component::Kubelet,
             Component::Dex,
+            Component::CurrentPrometheus,
+            Component::VictoriaMetrics,
         ] {
             let Origin::Built { pin, go_mod, .. } = component.origin() else {
                 panic!("{component} is built");

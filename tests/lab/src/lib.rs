@@ -31,6 +31,7 @@ mod port;
 mod process;
 mod prometheus;
 mod service;
+mod vmagent;
 
 pub use rustix::process::Signal;
 
@@ -52,4 +53,5 @@ pub use self::{
     port::Port,
     process::Process,
     prometheus::{Prometheus, PrometheusOptions},
+    vmagent::Vmagent,
 };

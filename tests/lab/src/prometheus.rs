@@ -1,6 +1,6 @@
 //! Defines Prometheus, with the configuration that a suite gives it.
 
-use std::{fs, net::SocketAddr, path::PathBuf};
+use std::{fs, net::SocketAddr};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -17,8 +17,8 @@ use crate::{
 /// What a Prometheus is started with besides its configuration.
 #[derive(Debug, Clone, Default)]
 pub struct PrometheusOptions {
-    /// Another Prometheus than the one on `PATH`.
-    pub binary: Option<PathBuf>,
+    /// The current Prometheus instead of the system's.
+    pub current: bool,
     /// More flags, such as `--web.enable-remote-write-receiver`.
     pub args: Vec<String>,
 }
@@ -49,10 +49,11 @@ impl Prometheus {
         options: PrometheusOptions,
         config: impl FnOnce(SocketAddr) -> String,
     ) -> Result<Self, Error> {
-        let program = match options.binary {
-            Some(binary) => binary,
-            None => Component::Prometheus.find("prometheus")?,
+        let component = match options.current {
+            true => Component::CurrentPrometheus,
+            false => Component::Prometheus,
         };
+        let program = component.find("prometheus")?;
         let dir = tempfile::tempdir().map_err(Error::io("a directory for Prometheus"))?;
         let port = Port::free()?;
         let config_file = dir.path().join("prometheus.yml");

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use witgate_lab::{Prometheus, eventually, http};
+use witgate_lab::{Prometheus, PrometheusOptions, eventually, http};
 
 use crate::{
     samples::{Samples, held},
@@ -19,7 +19,22 @@ pub(crate) struct Sender {
 impl Sender {
     pub(crate) async fn start(world: &World, target: SocketAddr) -> Self {
         let remote = format!("remote_write:\n- {}", endpoint(world, "write"));
-        let prometheus = Prometheus::start(|own| {
+        Self::start_with(PrometheusOptions::default(), remote, target).await
+    }
+
+    /// The current Prometheus, which speaks both versions of the protocol.
+    pub(crate) async fn current(world: &World, target: SocketAddr, message: &str) -> Self {
+        let endpoint = endpoint(world, "write");
+        let remote = endpoint.replace("basic_auth", &format!("protobuf_message: {message}, basic_auth"));
+        let options = PrometheusOptions {
+            current: true,
+            ..PrometheusOptions::default()
+        };
+        Self::start_with(options, format!("remote_write:\n- {remote}"), target).await
+    }
+
+    async fn start_with(options: PrometheusOptions, remote: String, target: SocketAddr) -> Self {
+        let prometheus = Prometheus::start_with(options, |own| {
             format!(
                 "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\n\
                  scrape_configs:\n\

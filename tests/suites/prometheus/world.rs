@@ -35,6 +35,10 @@ pub(crate) struct Setup {
     /// The section `prometheus.limits`.
     pub(crate) limits: &'static str,
     pub(crate) url_credentials: bool,
+    /// More of the tenant `lab`.
+    pub(crate) tenant: &'static str,
+    /// More tenants, and more of the section `prometheus`.
+    pub(crate) more: &'static str,
 }
 
 /// A running gateway, and a client that trusts its certificate.
@@ -53,6 +57,8 @@ impl Default for Setup {
             storage: "influx",
             limits: "{}",
             url_credentials: false,
+            tenant: "",
+            more: "",
         }
     }
 }
@@ -80,6 +86,8 @@ impl Setup {
             storage,
             limits,
             url_credentials,
+            tenant,
+            more,
         } = self;
         let hash = &*HASH;
         format!(
@@ -111,6 +119,8 @@ prometheus:
     attributes: {{db: prometheus}}
     write: {{groups: [metrics]}}
     read: {{groups: [metrics]}}
+    {tenant}
+{more}
   limits: {limits}
 urlCredentials: {url_credentials}
 audit: {{file: audit.log}}
@@ -190,8 +200,13 @@ impl World {
 
     /// A request as Prometheus sends it.
     pub(crate) fn post(&self, path: &str, body: Vec<u8>) -> RequestBuilder {
+        self.post_as(USER, path, body)
+    }
+
+    /// The same of another user with the same password.
+    pub(crate) fn post_as(&self, user: &str, path: &str, body: Vec<u8>) -> RequestBuilder {
         self.bare(path, body)
-            .basic_auth(USER, Some(PASSWORD))
+            .basic_auth(user, Some(PASSWORD))
             .header(header::CONTENT_TYPE, "application/x-protobuf")
             .header(header::CONTENT_ENCODING, "snappy")
     }

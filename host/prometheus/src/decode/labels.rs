@@ -13,6 +13,16 @@ pub(super) struct Labels<'b> {
     /// Whether they came sorted, no name is there twice, and `__name__` is one of them.
     before_is_good: bool,
     current_is_good: bool,
+    enforced: Option<Enforced>,
+}
+
+/// A label that every series has, whatever it came with.
+#[derive(Debug)]
+struct Enforced {
+    name: Symbol,
+    value: Symbol,
+    /// How many labels of the series before are in front of it.
+    at: usize,
 }
 
 /// A label with where its strings are in the symbol table, and, of a 1.0, as it came.
@@ -24,6 +34,14 @@ pub(super) struct Pair<'b> {
 }
 
 impl Labels<'_> {
+    /// Labels of series that all get this one.
+    pub(super) fn enforcing(label: Option<(Symbol, Symbol)>) -> Self {
+        Self {
+            enforced: label.map(|(name, value)| Enforced { name, value, at: 0 }),
+            ..Self::default()
+        }
+    }
+
     /// Begins a series.
     #[inline]
     pub(super) fn begin(&mut self) {
@@ -40,32 +58,61 @@ impl Labels<'_> {
 
     /// Puts the series' labels into the batch, sorted, unless something is wrong with them.
     pub(super) fn commit(&mut self, batch: &mut Batch) -> Option<&'static str> {
-        let Self { before, current, .. } = &*self;
-        let ids = |pairs: &[Pair<'_>], ids: &mut Vec<u32>| {
-            ids.extend(pairs.iter().flat_map(|pair| [pair.name.id, pair.value.id]));
-        };
+        let Self {
+            before,
+            current,
+            before_is_good,
+            current_is_good,
+            enforced,
+        } = self;
         let same_name = |(a, b): (&Pair<'_>, &Pair<'_>)| a.name.id == b.name.id;
-        if self.before_is_good && before.len() == current.len() && before.iter().zip(current).all(same_name) {
-            ids(current, &mut batch.labels);
-            self.current_is_good = true;
+        let is_like_before =
+            *before_is_good && before.len() == current.len() && before.iter().zip(&*current).all(same_name);
+        if is_like_before {
+            emit(current, enforced.as_ref(), &mut batch.labels);
+            *current_is_good = true;
             return None;
         }
         let symbols = &batch.symbol_bytes;
-        let name = |pair: &Pair<'_>| symbols.get(pair.name.range()).unwrap_or_default();
-        if !current.iter().any(|pair| name(pair) == b"__name__") {
+        let text = |symbol: Symbol| symbols.get(symbol.range()).unwrap_or_default();
+        if !current.iter().any(|pair| text(pair.name) == b"__name__") {
             return Some("no label `__name__`");
         }
         // `current` keeps its order: the next series is compared with it.
         let mut sorted = current.clone();
-        sorted.sort_by_key(|pair| name(pair));
+        sorted.sort_by_key(|pair| text(pair.name));
         if sorted.iter().zip(sorted.iter().skip(1)).any(same_name) {
             return Some("a label that is there twice");
         }
-        let is_sorted = current.is_sorted_by_key(name);
-        ids(&sorted, &mut batch.labels);
-        self.current_is_good = is_sorted;
+        let mut is_good = current.is_sorted_by_key(|pair| text(pair.name));
+        if let Some(enforced) = enforced {
+            if let Some(own) = sorted.iter().position(|pair| pair.name.id == enforced.name.id) {
+                if sorted.remove(own).value.id != enforced.value.id {
+                    return Some("another tenant's value of `prometheus.tenantLabel`");
+                }
+                is_good = false;
+            }
+            enforced.at = sorted.partition_point(|pair| text(pair.name) < text(enforced.name));
+        }
+        emit(&sorted, enforced.as_ref(), &mut batch.labels);
+        *current_is_good = is_good;
         None
     }
+}
+
+/// Adds the symbols of sorted labels, with the one that every series gets in its place.
+#[inline]
+fn emit(sorted: &[Pair<'_>], enforced: Option<&Enforced>, labels: &mut Vec<u32>) {
+    let ids = |pairs: &[Pair<'_>], labels: &mut Vec<u32>| {
+        labels.extend(pairs.iter().flat_map(|pair| [pair.name.id, pair.value.id]));
+    };
+    let Some(enforced) = enforced else {
+        return ids(sorted, labels);
+    };
+    let (front, rest) = sorted.split_at_checked(enforced.at).unwrap_or((sorted, &[]));
+    ids(front, labels);
+    labels.extend([enforced.name.id, enforced.value.id]);
+    ids(rest, labels);
 }
 
 /// Labels for people: the first few, and of each the beginning.

@@ -34,6 +34,14 @@ fn body(timeseries: Vec<TimeSeries>) -> Vec<u8> {
     )
 }
 
+fn rules(limits: &Limits) -> Rules<'_> {
+    Rules {
+        limits,
+        holds: Kinds::ALL,
+        label: None,
+    }
+}
+
 fn compress(bytes: &[u8]) -> Vec<u8> {
     snap::raw::Encoder::new().compress_vec(bytes).unwrap()
 }
@@ -52,12 +60,7 @@ fn what_was_encoded_is_decoded_sorted_and_with_every_bit() {
     let mut decoder = Decoder::default();
     for _ in 0..2 {
         let (batch, refused) = decoder
-            .decode(
-                &body(sent.clone()),
-                Form::default(),
-                &Limits::default(),
-                Kinds::ALL,
-            )
+            .decode(&body(sent.clone()), Form::default(), &rules(&Limits::default()))
             .unwrap();
         assert_eq!(*refused, Refused::default());
         batch.check().unwrap();
@@ -99,7 +102,7 @@ fn a_wrong_series_is_refused_and_the_others_are_taken() {
         let sent = body(vec![good.clone(), series(labels, &[(1, 1), (2, 2)]), good]);
         let mut decoder = Decoder::default();
         let (batch, refused) = decoder
-            .decode(&sent, Form::default(), &Limits::default(), Kinds::ALL)
+            .decode(&sent, Form::default(), &rules(&Limits::default()))
             .unwrap();
         batch.check().unwrap();
         assert_eq!(batch.timestamps, [1, 1], "{reason}");
@@ -113,7 +116,7 @@ fn a_wrong_series_is_refused_and_the_others_are_taken() {
 fn a_claimed_size_is_refused_before_it_is_allocated() {
     let four_gib = [0xff, 0xff, 0xff, 0xff, 0x0f, 0];
     let error = Decoder::default()
-        .decode(&four_gib, Form::default(), &Limits::default(), Kinds::ALL)
+        .decode(&four_gib, Form::default(), &rules(&Limits::default()))
         .unwrap_err();
     assert_eq!(
         error,
@@ -125,7 +128,7 @@ fn a_claimed_size_is_refused_before_it_is_allocated() {
     };
     let sent = body(vec![series(&[("__name__", "up")], &[(1, 1)])]);
     assert!(matches!(
-        Decoder::default().decode(&sent, Form::default(), &limits, Kinds::ALL),
+        Decoder::default().decode(&sent, Form::default(), &rules(&limits)),
         Err(DecodeError::Compression(CompressionError::TooLarge { .. }))
     ));
 }
@@ -135,7 +138,7 @@ fn other_bodies_are_told_apart() {
     let mut decoder = Decoder::default();
     let mut decode = |bytes: &[u8]| {
         decoder
-            .decode(bytes, Form::default(), &Limits::default(), Kinds::ALL)
+            .decode(bytes, Form::default(), &rules(&Limits::default()))
             .map(|_| ())
             .unwrap_err()
     };
@@ -167,8 +170,7 @@ fn a_body_that_is_cut_or_changed_anywhere_is_never_more_than_an_error() {
         let _ = decoder.decode(
             &compress(sent.get(..end).unwrap()),
             Form::default(),
-            &Limits::default(),
-            Kinds::ALL,
+            &rules(&Limits::default()),
         );
     }
     let mut state = 1_u64;
@@ -177,12 +179,9 @@ fn a_body_that_is_cut_or_changed_anywhere_is_never_more_than_an_error() {
         let mut changed = sent.clone();
         let at = usize::try_from(state >> 33).unwrap() % changed.len();
         changed[at] ^= 1 << (state % 8);
-        if let Ok((batch, _)) = decoder.decode(
-            &compress(&changed),
-            Form::default(),
-            &Limits::default(),
-            Kinds::ALL,
-        ) {
+        if let Ok((batch, _)) =
+            decoder.decode(&compress(&changed), Form::default(), &rules(&Limits::default()))
+        {
             batch.check().unwrap();
         }
     }
@@ -195,11 +194,43 @@ fn series_that_come_unsorted_one_after_the_other_are_sorted_each() {
     let sent = body(vec![unsorted("a"), unsorted("a"), unsorted("b")]);
     let mut decoder = Decoder::default();
     let (batch, refused) = decoder
-        .decode(&sent, Form::default(), &Limits::default(), Kinds::ALL)
+        .decode(&sent, Form::default(), &rules(&Limits::default()))
         .unwrap();
     assert_eq!(*refused, Refused::default());
     for (series, job) in SeriesIter::new(batch).zip(["a", "a", "b"]) {
         let labels: Vec<_> = series.labels().collect();
         assert_eq!(labels, [("__name__", "up"), ("job", job), ("zone", "z")]);
     }
+}
+
+#[test]
+fn every_series_gets_the_tenants_label_in_its_place() {
+    let limits = Limits::default();
+    let rules = Rules {
+        label: Some(("tenant", "a")),
+        ..rules(&limits)
+    };
+    let sent = body(vec![
+        series(&[("__name__", "up"), ("job", "x"), ("zone", "z")], &[(1, 1)]),
+        series(&[("__name__", "up"), ("job", "y"), ("zone", "z")], &[(1, 1)]),
+        series(&[("zone", "z"), ("__name__", "up")], &[(1, 1)]),
+        series(&[("__name__", "up"), ("tenant", "a")], &[(1, 1)]),
+        series(&[("__name__", "up"), ("tenant", "b")], &[(1, 1), (2, 2)]),
+        series(&[("__name__", "up"), ("tenant", "")], &[(1, 1)]),
+    ]);
+    let mut decoder = Decoder::default();
+    let (batch, refused) = decoder.decode(&sent, Form::default(), &rules).unwrap();
+    batch.check().unwrap();
+    let found: Vec<Vec<_>> = SeriesIter::new(batch)
+        .map(|series| series.labels().collect())
+        .collect();
+    let expected = [
+        vec![("__name__", "up"), ("job", "x"), ("tenant", "a"), ("zone", "z")],
+        vec![("__name__", "up"), ("job", "y"), ("tenant", "a"), ("zone", "z")],
+        vec![("__name__", "up"), ("tenant", "a"), ("zone", "z")],
+        vec![("__name__", "up"), ("tenant", "a")],
+        vec![("__name__", "up"), ("tenant", "a")],
+    ];
+    assert_eq!(found, expected);
+    assert_eq!(refused.counts.values().sum::<u64>(), 2);
 }

@@ -13,8 +13,13 @@ use crate::{
 };
 
 impl Decoder {
-    pub(super) fn v1(&mut self, bytes: &[u8], limits: &Limits, holds: Kinds) -> Result<(), DecodeError> {
-        let mut labels = Labels::default();
+    pub(super) fn v1<'b>(
+        &mut self,
+        bytes: &'b [u8],
+        mut labels: Labels<'b>,
+        limits: &Limits,
+        holds: Kinds,
+    ) -> Result<(), DecodeError> {
         let mut fields = Fields(bytes);
         while let Some((number, value)) = fields.next()? {
             match (number, value) {

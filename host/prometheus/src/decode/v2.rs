@@ -31,7 +31,13 @@ const NOT_UTF8: &str = "a label that is not UTF-8";
 const TOO_LONG: &str = "a label longer than `prometheus.limits.label`";
 
 impl Decoder {
-    pub(super) fn v2(&mut self, bytes: &[u8], limits: &Limits, holds: Kinds) -> Result<(), DecodeError> {
+    pub(super) fn v2<'b>(
+        &mut self,
+        bytes: &'b [u8],
+        mut labels: Labels<'b>,
+        limits: &Limits,
+        holds: Kinds,
+    ) -> Result<(), DecodeError> {
         let mut table = Table::default();
         // Symbols may come after the series that refer to them.
         let mut fields = Fields(bytes);
@@ -50,7 +56,6 @@ impl Decoder {
             ));
         }
         table.known.resize(table.texts.len(), None);
-        let mut labels = Labels::default();
         let mut fields = Fields(bytes);
         while let Some((number, value)) = fields.next()? {
             if let (5, Value::Bytes(series)) = (number, value) {

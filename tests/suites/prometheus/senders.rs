@@ -1,0 +1,81 @@
+//! Senders of today, each in every way in which it sends.
+
+use std::net::SocketAddr;
+
+use reqwest::StatusCode;
+use witgate_lab::{Component, Vmagent, eventually, require};
+use witgate_prometheus::proto::MatchType;
+
+use crate::{
+    samples::{assert_same, read_through},
+    sender::Sender,
+    target::Target,
+    world::{PASSWORD, SOON, Setup, USER, World},
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_current_prometheus_sends_both_versions_and_loses_nothing() {
+    if require(Component::CurrentPrometheus).is_err() {
+        return;
+    }
+    for message in ["prometheus.WriteRequest", "io.prometheus.write.v2.Request"] {
+        let world = World::start(&Setup::local()).await;
+        let target = Target::start().await;
+        let sender = Sender::current(&world, target.address, message).await;
+        sender.scraped(10).await;
+        let expected = sender.finish().await;
+        assert!(expected.len() > 5000, "{message}: {} samples", expected.len());
+        assert_same(&expected, &read_through(&world).await, message);
+        for lost in ["failed", "dropped"] {
+            let lost = format!("prometheus_remote_storage_samples_{lost}_total");
+            assert!(sender.metric(&lost).await.abs() < 0.5, "{message}: {lost}");
+        }
+        let refused = world.audit();
+        let refused = refused.iter().find(|line| line["status"].as_u64() >= Some(300));
+        assert_eq!(refused, None, "{message}");
+    }
+}
+
+#[tokio::test]
+async fn vmagent_sends_zstd_and_snappy() {
+    if require(Component::VictoriaMetrics).is_err() {
+        return;
+    }
+    for forced in ["false", "true"] {
+        let world = World::start(&Setup::local()).await;
+        let target = Target::start().await;
+        let agent = vmagent(&world, target.address, forced).await;
+        let matchers = [("job", MatchType::Eq, "odd"), ("__name__", MatchType::Eq, "up")];
+        eventually("five scrapes have arrived", SOON, async || {
+            match &world.read(&matchers, 0, i64::MAX).await[..] {
+                [(_, samples)] if samples.len() >= 5 => Ok(()),
+                other => Err(format!("{other:?} {}", agent.process().stderr())),
+            }
+        })
+        .await
+        .unwrap();
+        // zstd is not refused: else vmagent would have gone over to snappy.
+        let refused = world.audit();
+        let refused = refused
+            .iter()
+            .find(|line| line["status"].as_u64() >= Some(u64::from(StatusCode::MULTIPLE_CHOICES.as_u16())));
+        assert_eq!(refused, None, "forcePromProto={forced}");
+    }
+}
+
+async fn vmagent(world: &World, target: SocketAddr, forced: &str) -> Vmagent {
+    let scrape = format!(
+        "global: {{scrape_interval: 1s}}\n\
+         scrape_configs: [{{job_name: odd, static_configs: [{{targets: ['{target}']}}]}}]\n"
+    );
+    let authority = world.authority().display().to_string();
+    let flags = [
+        ("remoteWrite.url", world.url("/api/v1/write")),
+        ("remoteWrite.basicAuth.username", USER.to_owned()),
+        ("remoteWrite.basicAuth.password", PASSWORD.to_owned()),
+        ("remoteWrite.tlsCAFile", authority),
+        ("remoteWrite.forcePromProto", forced.to_owned()),
+    ];
+    let flags = flags.each_ref().map(|(name, value)| (*name, value.as_str()));
+    Vmagent::start(&scrape, &flags).await.unwrap()
+}
