@@ -120,6 +120,9 @@ impl Gateway {
         } = answer;
         let duration = visit.began.elapsed();
         self.metrics.request(visit.route, response.status(), duration);
+        if let (Route::PrometheusWrite, Some(account)) = (visit.route, response.extensions().get()) {
+            self.metrics.write(account, response.status());
+        }
         self.audit
             .record(&Decision {
                 event: "decision",

@@ -11,7 +11,7 @@ use prost::Message;
 use witgate_plugins::{Query, StorageError};
 
 use crate::{
-    Account, Remote,
+    Remote,
     answer::{failure, text},
     compression::{Compression, CompressionError},
     labels::SeriesIter,
@@ -82,10 +82,7 @@ impl Remote {
     async fn answer(&self, tenant: &Tenant, request_id: &str, body: &[u8]) -> Result<Response, ReadError> {
         let request = self.parse(body)?;
         let form = negotiate(&request.accepted_response_types)?;
-        let mut account = Account {
-            tenant: tenant.name.clone(),
-            ..Account::default()
-        };
+        let mut account = tenant.account();
         let mut results = Vec::new();
         for query in &request.queries {
             let found = self.collect(tenant, request_id, query).await?;

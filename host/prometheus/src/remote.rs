@@ -7,7 +7,7 @@ use http::{Request, StatusCode};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use witgate_identity::Principal;
-use witgate_plugins::Storage;
+use witgate_plugins::{Datum, Storage};
 
 use crate::{
     answer::text,
@@ -40,6 +40,8 @@ pub enum Endpoint {
 pub struct Account {
     /// The tenant.
     pub tenant: String,
+    /// The storage plugin that its samples are in.
+    pub storage: String,
     /// Series that were stored or found.
     pub series: u64,
     /// Samples that were stored or found; of what was found, native histograms too.
@@ -50,6 +52,9 @@ pub struct Account {
     pub exemplars: u64,
     /// What was refused of all that.
     pub rejected: u64,
+    /// The same by what it is and by reason; `storage` is whatever the storage plugin says.
+    #[serde(skip)]
+    pub refused: Vec<(Datum, &'static str, u64)>,
 }
 
 // === impl Endpoint ===

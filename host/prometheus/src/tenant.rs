@@ -10,7 +10,7 @@ use witgate_identity::Principal;
 use witgate_plugins::{Context, Storage};
 
 use crate::{
-    Endpoint,
+    Account, Endpoint,
     config::{Callers, Limits, TenantConfig},
 };
 
@@ -25,6 +25,8 @@ pub(crate) struct Tenant {
     pub(crate) write: Callers,
     pub(crate) read: Callers,
     pub(crate) storage: Arc<dyn Storage>,
+    /// The storage plugin's name.
+    pub(crate) storage_name: String,
     /// The label that its series have and nobody else's, whose value is its name.
     pub(crate) label: Option<String>,
     pub(crate) limits: Limits,
@@ -78,9 +80,19 @@ impl Tenant {
             write: config.write.clone(),
             read: config.read.clone(),
             storage,
+            storage_name: config.storage.clone(),
             label: label.map(str::to_owned),
             limits: own.over(limits),
             rate,
+        }
+    }
+
+    /// What a request comes to, before anything has.
+    pub(crate) fn account(&self) -> Account {
+        Account {
+            tenant: self.name.clone(),
+            storage: self.storage_name.clone(),
+            ..Account::default()
         }
     }
 

@@ -80,13 +80,15 @@ impl Remote {
 }
 
 async fn store(tenant: &Tenant, request_id: &str, batch: &Batch, refused: &Refused) -> Response {
+    let refusals = { refused.counts.iter() }.map(|((datum, reason), count)| (*datum, *reason, *count));
     let mut account = Account {
-        tenant: tenant.name.clone(),
         series: batch.label_ends.len() as u64,
         samples: batch.timestamps.len() as u64,
         histograms: batch.histograms.timestamps.len() as u64,
         exemplars: batch.exemplars.timestamps.len() as u64,
         rejected: refused.counts.values().sum(),
+        refused: refusals.collect(),
+        ..tenant.account()
     };
     let written = account.samples + account.histograms + account.exemplars;
     let receipt = if let Err(wait) = tenant.admit(usize::try_from(written).unwrap_or(usize::MAX)) {
@@ -103,9 +105,9 @@ async fn store(tenant: &Tenant, request_id: &str, batch: &Batch, refused: &Refus
     let mut response = match receipt {
         Err(error) => {
             account = Account {
-                tenant: account.tenant,
                 rejected: account.rejected,
-                ..Account::default()
+                refused: account.refused,
+                ..tenant.account()
             };
             failure(&tenant.name, &error)
         }
@@ -119,6 +121,7 @@ async fn store(tenant: &Tenant, request_id: &str, batch: &Batch, refused: &Refus
                 };
                 *stored = stored.saturating_sub(count);
                 account.rejected += count;
+                account.refused.push((rejection.kind, "storage", count));
             }
             match complaint(refused, &receipt, &account) {
                 None => StatusCode::NO_CONTENT.into_response(),

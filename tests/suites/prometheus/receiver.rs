@@ -215,6 +215,9 @@ async fn what_is_right_is_written_counted_and_read_back() {
         let (status, counted, said) = sent.send(&world).await;
         assert_eq!((status, counted), (204, written), "{what}: {said}");
     }
+    let counted =
+        world.metric(r#"witgate_prometheus_written_total{tenant="lab",storage="local",kind="sample"}"#);
+    assert!((counted.await - 1010.0).abs() < 0.5);
     assert_eq!(read(&world, "many").await.len(), 1000);
     let odd = read(&world, odd[0].1).await;
     assert_eq!(odd[0].labels[2].value, "日本語 🦀");
@@ -311,6 +314,10 @@ async fn what_is_wrong_is_not_written_and_what_is_beside_it_is() {
         assert_eq!((status, counted), (400, [1, 0, 0]), "{what}: {said}");
         assert!(said.contains(words), "{what}: {said}");
     }
+    let refused = world.metric(
+        r#"witgate_prometheus_refused_total{tenant="lab",storage="local",kind="sample",reason="no label `__name__`"}"#,
+    );
+    assert!((refused.await - 1.0).abs() < 0.5);
 }
 
 #[tokio::test]
