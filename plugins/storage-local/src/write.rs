@@ -172,7 +172,9 @@ fn parts<'b>(batch: &'b Batch, oldest: i64, rejected: &mut Vec<Rejection>) -> Ve
                     }),
                 }
             }
-            reject(kind, old, "older than `config.retention` allows".to_owned());
+            if old > 0 {
+                reject(kind, old, "older than `config.retention` allows".to_owned());
+            }
         }
     }
     parts
