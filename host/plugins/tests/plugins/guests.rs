@@ -111,14 +111,15 @@ pub(crate) fn storage() -> Vec<u8> {
             (data (i32.const 2048) "down")
             ;; a receipt with a rejection of 7 samples of series 5
             (data (i32.const 1200) "\00\00\00\00" "\40\08\00\00\01\00\00\00")
-            (data (i32.const 2112) "\05\00\00\00\07\00\00\00\00\08\00\00\04\00\00\00")
-            ;; some batch with one symbol, which is "", and one series without labels and samples
+            (data (i32.const 2112) "\05\00\00\00" "\00\00\00\00" "\07\00\00\00" "\00\08\00\00\04\00\00\00")
+            ;; some batch with one symbol, which is "", and one series without labels and samples; all of
+            ;; the lists that follow are empty
             (data (i32.const 1300) "\00\00\00\00" "\01\00\00\00"
                 "\00\00\00\00\00\00\00\00" "\80\08\00\00\01\00\00\00" "\00\00\00\00\00\00\00\00"
                 "\80\08\00\00\01\00\00\00" "\00\00\00\00\00\00\00\00" "\00\00\00\00\00\00\00\00"
                 "\80\08\00\00\01\00\00\00")
             ;; the same with ends that go beyond their columns
-            (data (i32.const 1400) "\00\00\00\00" "\01\00\00\00"
+            (data (i32.const 1500) "\00\00\00\00" "\01\00\00\00"
                 "\00\00\00\00\00\00\00\00" "\84\08\00\00\01\00\00\00" "\00\00\00\00\00\00\00\00"
                 "\80\08\00\00\01\00\00\00" "\00\00\00\00\00\00\00\00" "\00\00\00\00\00\00\00\00"
                 "\80\08\00\00\01\00\00\00")
@@ -137,7 +138,7 @@ pub(crate) fn storage() -> Vec<u8> {
                 (i32.const 512))
             (func (export "cabi_post_witgate:storage/store@0.1.0#write") (param i32) (call $reset))
             (func (export "witgate:storage/store@0.1.0#read")
-                (param $tenant i32) (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)
+                (param $tenant i32) (param i32 i32 i32 i32 i32 i64 i64 i32 i32 i32) (result i32)
                 (global.set $broken (i32.eq (i32.load8_u (local.get $tenant)) (i32.const 0x62)))
                 ;; the cursor is where its count of pieces is
                 (i32.store (i32.const 3072) (i32.const 0))
@@ -146,7 +147,7 @@ pub(crate) fn storage() -> Vec<u8> {
             (func (export "witgate:storage/store@0.1.0#[method]cursor.next") (param $count i32) (param i32) (result i32)
                 (i32.store (local.get $count) (i32.add (i32.const 1) (i32.load (local.get $count))))
                 (if (i32.gt_u (i32.load (local.get $count)) (i32.const 2)) (then (return (i32.const 512))))
-                (if (global.get $broken) (then (return (i32.const 1400))))
+                (if (global.get $broken) (then (return (i32.const 1500))))
                 (i32.const 1300))
             (func (export "witgate:storage/store@0.1.0#[dtor]cursor") (param i32)))"#
     );
