@@ -1,17 +1,28 @@
 //! Senders of today, each in every way in which it sends.
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use reqwest::StatusCode;
-use witgate_lab::{Component, Vmagent, eventually, require};
+use witgate_lab::{Component, Prometheus, PrometheusOptions, Vmagent, eventually, require};
 use witgate_prometheus::proto::MatchType;
 
 use crate::{
     samples::{assert_same, read_through},
-    sender::Sender,
+    sender::{Sender, endpoint},
     target::Target,
     world::{PASSWORD, SOON, Setup, USER, World},
 };
+
+/// What shows every sample, and every kind of value.
+const QUERIES: [&str; 4] = [
+    "up",
+    "odd_value",
+    "prometheus_tsdb_head_samples_appended_total",
+    "count by (job) ({__name__=~'.+'})",
+];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_current_prometheus_sends_both_versions_and_loses_nothing() {
@@ -19,6 +30,7 @@ async fn a_current_prometheus_sends_both_versions_and_loses_nothing() {
         return;
     }
     for message in ["prometheus.WriteRequest", "io.prometheus.write.v2.Request"] {
+        let began = now();
         let world = World::start(&Setup::local()).await;
         let target = Target::start().await;
         let sender = Sender::current(&world, target.address, message).await;
@@ -33,7 +45,36 @@ async fn a_current_prometheus_sends_both_versions_and_loses_nothing() {
         let refused = world.audit();
         let refused = refused.iter().find(|line| line["status"].as_u64() >= Some(300));
         assert_eq!(refused, None, "{message}");
+
+        // Read back by another one, which takes chunks.
+        let options = PrometheusOptions {
+            current: true,
+            ..PrometheusOptions::default()
+        };
+        let read = endpoint(&world, "read");
+        let reader = Prometheus::start_with(options, |_| format!("remote_read:\n- {read}"));
+        let (reader, end) = (reader.await.unwrap(), now());
+        for query in QUERIES {
+            let own = sender
+                .prometheus
+                .query_range(query, began, end, 1.0)
+                .await
+                .unwrap();
+            assert_ne!(
+                own["result"].as_array().map(Vec::len),
+                Some(0),
+                "{query} finds nothing"
+            );
+            let answer = async || reader.query_range(query, began, end, 1.0).await;
+            let read = eventually(query, SOON, answer).await.unwrap();
+            assert_eq!(own, read, "{query}");
+        }
     }
+}
+
+fn now() -> f64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    since.as_secs_f64().floor()
 }
 
 #[tokio::test]
