@@ -36,6 +36,16 @@ pub struct Chunk {
     pub bytes: Vec<u8>,
 }
 
+impl Chunk {
+    /// How many samples it has: every encoding begins with that.
+    #[must_use]
+    pub fn count(&self) -> u16 {
+        self.bytes
+            .first_chunk()
+            .map_or(0, |count| u16::from_be_bytes(*count))
+    }
+}
+
 /// A chunk that ends within a sample, or can't be one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Damaged;

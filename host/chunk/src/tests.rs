@@ -22,7 +22,10 @@ fn round_trip(samples: &[(i64, u64)]) {
         appender.push(*time, *value);
     }
     let chunk = appender.finish();
-    assert_eq!(chunk.encoding, Encoding::Xor);
+    assert_eq!(
+        (chunk.encoding, usize::from(chunk.count())),
+        (Encoding::Xor, samples.len())
+    );
     let read: Result<Vec<_>, _> = Samples::of(&chunk.bytes).unwrap().collect();
     assert_eq!(read.unwrap(), samples);
 }

@@ -37,6 +37,13 @@ const FRAME: usize = 1 << 20;
 /// The content type of a streamed answer.
 const STREAMED: &str = "application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse";
 
+/// What the queries of a request before have come to: its bounds are for the whole answer.
+#[derive(Default)]
+struct Spent {
+    samples: u64,
+    bytes: usize,
+}
+
 enum ReadError {
     Wrong(String),
     TooLarge(String),
@@ -84,8 +91,9 @@ impl Remote {
         let form = negotiate(&request.accepted_response_types)?;
         let mut account = tenant.account();
         let mut results = Vec::new();
+        let mut spent = Spent::default();
         for query in &request.queries {
-            let found = self.collect(tenant, request_id, query).await?;
+            let found = self.collect(tenant, request_id, query, &mut spent).await?;
             let series = found.finish();
             account.series += series.len() as u64;
             account.samples += series.iter().map(Series::count).sum::<u64>();
@@ -104,6 +112,7 @@ impl Remote {
         tenant: &Tenant,
         request_id: &str,
         query: &proto::Query,
+        spent: &mut Spent,
     ) -> Result<Collected, ReadError> {
         let label = tenant.label();
         let matchers = Matchers::new(&query.matchers, label).map_err(ReadError::Wrong)?;
@@ -139,19 +148,21 @@ impl Remote {
                     found.add(&labels, &series, (start, end), only_series);
                 }
             }
-            if found.samples > limits.read_samples as u64 {
+            if spent.samples + found.samples > limits.read_samples as u64 {
                 return Err(ReadError::Wrong(format!(
                     "the answer has over {} samples (prometheus.limits.readSamples): ask for less",
                     limits.read_samples
                 )));
             }
-            if found.bytes as u64 > limits.read_memory.0 {
+            if (spent.bytes + found.bytes) as u64 > limits.read_memory.0 {
                 return Err(ReadError::Wrong(format!(
                     "the answer takes over {} bytes (prometheus.limits.readMemory): ask for less",
                     limits.read_memory.0
                 )));
             }
         }
+        spent.samples += found.samples;
+        spent.bytes += found.bytes;
         Ok(found)
     }
 

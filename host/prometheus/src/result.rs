@@ -187,7 +187,8 @@ impl Series {
 
     /// How many samples and histograms there are.
     pub(crate) fn count(&self) -> u64 {
-        (self.samples().count() + self.histograms.len()) as u64
+        let samples: u64 = self.chunks.iter().map(|chunk| u64::from(chunk.count())).sum();
+        samples + self.histograms.len() as u64
     }
 
     /// Its labels as the protocol has them.

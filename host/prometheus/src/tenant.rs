@@ -102,7 +102,7 @@ impl Tenant {
     }
 
     /// Takes so many samples off what may be written; the error is how long to wait.
-    pub(crate) fn admit(&self, samples: usize) -> Result<(), Duration> {
+    pub(crate) fn admit(&self, samples: u64) -> Result<(), Duration> {
         let Some(rate) = &self.rate else { return Ok(()) };
         // What is more than a burst would wait for ever: it costs a whole one.
         let cost = u32::try_from(samples).unwrap_or(u32::MAX).min(rate.burst.get());

@@ -1,10 +1,6 @@
 //! Remote write, from the request to the storage plugin's acknowledgement.
 
-use std::{
-    collections::BTreeMap,
-    hash::BuildHasher,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
@@ -91,7 +87,7 @@ async fn store(tenant: &Tenant, request_id: &str, batch: &Batch, refused: &Refus
         ..tenant.account()
     };
     let written = account.samples + account.histograms + account.exemplars;
-    let receipt = if let Err(wait) = tenant.admit(usize::try_from(written).unwrap_or(usize::MAX)) {
+    let receipt = if let Err(wait) = tenant.admit(written) {
         let message = format!("tenant {} writes more than its samplesPerSecond", tenant.name);
         Err(StorageError::Overloaded {
             message,
@@ -133,10 +129,9 @@ async fn store(tenant: &Tenant, request_id: &str, batch: &Batch, refused: &Refus
     response
 }
 
-/// Up to a second and a half, so that those who were refused together don't come again together.
+/// Half a second to one and a half, so that those who were refused together don't come again together.
 fn jitter() -> Duration {
-    let random = foldhash::fast::RandomState::default().hash_one(Instant::now());
-    Duration::from_millis(500 + random % 1000)
+    Duration::from_millis(rand::random_range(500..1500))
 }
 
 /// What was not stored and why, in one line; none if everything was.

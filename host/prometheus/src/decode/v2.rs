@@ -1,7 +1,5 @@
 //! Remote write 2.0: `io.prometheus.write.v2.Request` (`prompb/io/prometheus/write/v2/types.proto`).
 
-use std::ops::Range;
-
 use witgate_plugins::{Kinds, MetricFamily};
 
 use super::{
@@ -75,11 +73,13 @@ impl Decoder {
     ) -> Result<(), DecodeError> {
         let mut wrong = None;
         let mut metadata = None;
-        let (mark, first_refused) = (self.mark(), self.refused.counts.values().sum::<u64>());
+        let mark = self.mark();
+        let mut has_data = false;
         labels.begin();
         let mut name = None;
         let mut fields = Fields(bytes);
         while let Some((number, value)) = fields.next()? {
+            has_data |= matches!(number, 2..=4);
             match (number, value) {
                 // Packed, or one by one: a reader has to take both.
                 (1, value) => {
@@ -105,10 +105,9 @@ impl Decoder {
         }
         let now = self.mark();
         let (samples, histograms) = (now.samples - mark.samples, now.histograms - mark.histograms);
-        let was_refused = self.refused.counts.values().sum::<u64>() > first_refused;
         if samples > 0 && histograms > 0 {
             wrong = wrong.or(Some("samples and histograms in one series"));
-        } else if samples + histograms + (now.exemplars - mark.exemplars) == 0 && !was_refused {
+        } else if !has_data {
             wrong = wrong.or(Some("neither a sample nor a histogram"));
         }
         let taken = self.batch.label_ends.len();
@@ -194,12 +193,8 @@ impl Decoder {
                 _ => {}
             }
         }
-        let begun: Range<usize> = {
-            let exemplars = &self.batch.exemplars;
-            let start = exemplars.label_ends.last().copied().unwrap_or_default() as usize;
-            start..exemplars.labels.len()
-        };
-        if begun.len() % 2 == 1 {
+        // Those before it have pairs only.
+        if self.batch.exemplars.labels.len() % 2 == 1 {
             wrong = wrong.or(Some("a label without a value: its references are not pairs"));
         }
         self.end_exemplar(timestamp, value, wrong, &labels.current);

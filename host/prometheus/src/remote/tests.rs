@@ -388,3 +388,32 @@ async fn a_second_version_is_answered_with_what_was_written() {
     let (status, written, _) = send(encoded, "gzip").await;
     assert_eq!((status, written), (415, ["", "", ""].map(str::to_owned)));
 }
+
+#[tokio::test]
+async fn the_bounds_of_a_read_are_for_all_of_its_queries_together() {
+    let memory: Arc<dyn Storage> = Arc::new(Memory::default());
+    let config = CONFIG.replace(r#"{"tenants""#, r#"{"limits": {"readSamples": 10}, "tenants""#);
+    let config = serde_json::from_str(&config).unwrap();
+    let remote = Remote::new(&config, &|_| Some(Arc::clone(&memory))).unwrap();
+    let samples: Vec<_> = (0..6).map(|time| (time, 1)).collect();
+    assert_eq!(write(&remote, vec![series("up", &samples)]).await.0, 204);
+    let query = Query {
+        start_timestamp_ms: 0,
+        end_timestamp_ms: 9,
+        matchers: vec![LabelMatcher {
+            r#type: 0,
+            name: "__name__".into(),
+            value: "up".into(),
+        }],
+        hints: None,
+    };
+    for (queries, expected) in [(1, 200), (2, 400)] {
+        let request = ReadRequest {
+            queries: vec![query.clone(); queries],
+            accepted_response_types: Vec::new(),
+        };
+        let body = compress(&request.encode_to_vec());
+        let (status, said, _) = post(&remote, "/api/v1/read", body).await;
+        assert_eq!(status, expected, "{}", String::from_utf8_lossy(&said));
+    }
+}
