@@ -1,7 +1,5 @@
 //! What changes in the directory reaches people who are logged in, through dex.
 
-use std::time::Duration;
-
 use witgate_lab::{OpenLdap, Port, eventually};
 
 use crate::{
@@ -41,9 +39,9 @@ async fn a_group_that_is_left_in_the_directory_is_left_here() {
         .unwrap();
     }
     // dex rotates the refresh token each time, so this goes on only if each one is kept.
+    let mut page = browser.open(&world.url("/")).await;
     for _ in 0..3 {
-        tokio::time::sleep(Duration::from_millis(1100)).await;
-        let page = browser.open(&world.url("/")).await;
+        page = world.refreshed(&browser, &page).await;
         assert!(page.text.contains("You are alice<"), "{}", page.text);
     }
     let written = world.written();

@@ -10,9 +10,9 @@ use std::{
 use reqwest::{Certificate, Client, RequestBuilder, StatusCode, header::AUTHORIZATION};
 use tokio::{io::AsyncWriteExt, process::Command};
 use witgate_lab::{
-    Authority, Component, Dex, DexOptions, Gateway, GroupNames, OpenLdap, Port, http, require,
+    Authority, Component, Dex, DexOptions, Gateway, GroupNames, OpenLdap, Port, eventually, http, require,
 };
-use witgate_tests::browser::Browser;
+use witgate_tests::browser::{Browser, Page};
 
 /// Longer than a changed file or key needs to be noticed, on a machine that is compiling as well.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
@@ -171,6 +171,24 @@ impl World {
         (answer.status(), answer.text().await.unwrap())
     }
 
+    /// The first page of somebody who is logged in, once the issuer has given another id_token than the
+    /// one that `page` shows.
+    pub(crate) async fn refreshed(&self, browser: &Browser, page: &Page) -> Page {
+        let before = issued(page);
+        assert!(before.is_some(), "{}", page.text);
+        eventually("the session is refreshed", SOON, async || {
+            let page = browser.open(&self.url("/")).await;
+            let now = issued(&page);
+            if now.is_some() && now != before {
+                Ok(page)
+            } else {
+                Err(page.text)
+            }
+        })
+        .await
+        .unwrap()
+    }
+
     /// What a Kubernetes client is told that sends this: the status, and the message of the answer.
     ///
     /// There is no cluster, so whoever is let in gets 404.
@@ -218,6 +236,12 @@ impl People {
     pub(crate) fn setup(&self) -> Setup {
         Setup::with_issuer("dex", self.dex.issuer())
     }
+}
+
+/// The claim `iat`, as the page shows it.
+fn issued(page: &Page) -> Option<&str> {
+    let (_, rest) = page.text.split_once("&quot;iat&quot;: ")?;
+    rest.split(|c: char| !c.is_ascii_digit()).next()
 }
 
 /// An entry of `identity.issuers`.
