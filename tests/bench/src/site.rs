@@ -67,13 +67,7 @@ impl Site {
             .arg("-e")
             .arg(at("nginx-error.log"));
         let nginx = Program::start(&mut nginx, &at("nginx.log"), upstream).await?;
-        let mut witgate = Command::new(root().join("target/release/witgate"));
-        witgate
-            .env("RUST_LOG", "warn")
-            .arg("serve")
-            .arg("--config")
-            .arg(at("witgate.yaml"));
-        let witgate = Program::start(&mut witgate, &at("witgate.log"), gateway).await?;
+        let witgate = witgate(directory.path(), gateway).await?;
         Ok(Self {
             directory,
             upstream,
@@ -122,6 +116,17 @@ pub(crate) async fn wrk(url: &str, token: &str, time: Duration) -> anyhow::Resul
         .find_map(|line| line.trim().split_once(" requests in "))
         .and_then(|(count, _)| count.parse::<f64>().ok())
         .with_context(|| format!("wrk says:\n{out}"))
+}
+
+/// Starts the gateway with the configuration that is in a directory.
+pub(crate) async fn witgate(directory: &Path, port: u16) -> anyhow::Result<Program> {
+    let mut witgate = Command::new(root().join("target/release/witgate"));
+    witgate
+        .env("RUST_LOG", "warn")
+        .arg("serve")
+        .arg("--config")
+        .arg(directory.join("witgate.yaml"));
+    Program::start(&mut witgate, &directory.join("witgate.log"), port).await
 }
 
 /// An authority and one certificate for 127.0.0.1, which all of them show.

@@ -9,17 +9,13 @@ use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
-use tokio::{
-    net::{TcpListener, TcpStream},
-    process::Command,
-};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::{
     figure,
-    process::{Program, free_port},
-    root,
-    site::{certificates, kubeconfig},
+    process::free_port,
+    site::{certificates, kubeconfig, witgate},
 };
 
 const CONNECTIONS: usize = 50;
@@ -40,13 +36,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     std::fs::write(at("kubeconfig"), kubeconfig(directory.path(), port))?;
     let gateway = free_port()?;
     std::fs::write(at("witgate.yaml"), configuration(gateway))?;
-    let mut witgate = Command::new(root().join("target/release/witgate"));
-    witgate
-        .env("RUST_LOG", "warn")
-        .arg("serve")
-        .arg("--config")
-        .arg(at("witgate.yaml"));
-    let witgate = Program::start(&mut witgate, &at("witgate.log"), gateway).await?;
+    let witgate = witgate(directory.path(), gateway).await?;
 
     let connector = connector(directory.path())?;
     // One connection's worth first, so that what is there only once is not counted.
