@@ -6,7 +6,7 @@ help: ## Say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
 
 run: plugins ## Build what is needed and run a gateway to try things out
-	cargo build --locked -p witgate -p witgate-lab
+	cargo build --locked --workspace --bin witgate --bin lab
 	target/debug/lab run -- target/debug/witgate dev
 
 test: ## Prove it against the real programs; SUITE=identity|apiserver|prometheus|plugins|run for one of them
