@@ -7,7 +7,7 @@ use crate::{
     identity::Identity,
     login::revoke,
     principal::{Principal, SessionId},
-    revocation::{Revocation, Revocations, Revoked},
+    revocation::{self, Revocation, Revocations, Revoked},
     session::{Session, SessionSummary},
 };
 
@@ -124,7 +124,7 @@ impl Identity {
 }
 
 fn is_meant(revocation: &Revocation, session: &Session) -> bool {
-    let is_older = revocation.until.is_none_or(|until| session.created <= until);
+    let is_older = { revocation.until }.is_none_or(|until| revocation::is_older(session.created, until));
     match &revocation.revoked {
         Revoked::Session { id } => session.id == *id,
         Revoked::Token { .. } => false,

@@ -18,7 +18,7 @@ use crate::{
     issuer::Issuer,
     principal::{Method, Principal, Proof, SessionId, Subject, TokenDigest},
     session::{ACCESS_LIFETIME, ACCESS_PREFIX, id_of_cookie},
-    token::{MAX_TOKEN, Unverified},
+    token::{MAX_TOKEN, SKEW, Unverified},
 };
 
 impl Identity {
@@ -121,10 +121,11 @@ impl Identity {
         let method = Method::IdToken {
             issuer: issuer.settings.name.clone(),
         };
+        let issued = { unverified.seconds("auth_time") }.or_else(|| unverified.seconds("iat"));
         let proof = Proof {
-            issued: unverified
-                .seconds("auth_time")
-                .or_else(|| unverified.seconds("iat")),
+            // By the issuer's clock, which may be ahead: what was given out just before a revocation
+            // must not look as if it came after it.
+            issued: issued.map(|issued| issued.saturating_sub(SKEW.as_secs())),
             subject: Some(Subject {
                 issuer: issuer.settings.url.clone(),
                 subject: verified.token.subject.clone(),

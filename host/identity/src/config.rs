@@ -166,6 +166,12 @@ pub struct SessionConfig {
     #[serde(default = "default_refresh", with = "humantime_serde")]
     #[schemars(with = "String")]
     pub refresh: Duration,
+    /// How much longer sessions go on while the issuer can't be asked: `1h` by default. dex answers alike
+    /// whether its directory is away or has a user no more, so with dex in front of a directory this is
+    /// also how long somebody who was deleted there stays in.
+    #[serde(default = "default_outage", with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub outage: Duration,
 }
 
 /// Something in the section that can't be.
@@ -184,6 +190,7 @@ impl Default for SessionConfig {
             lifetime: default_lifetime(),
             command_line_lifetime: default_command_line_lifetime(),
             refresh: default_refresh(),
+            outage: default_outage(),
         }
     }
 }
@@ -198,6 +205,10 @@ fn default_command_line_lifetime() -> Duration {
 
 fn default_refresh() -> Duration {
     Duration::from_secs(300)
+}
+
+fn default_outage() -> Duration {
+    Duration::from_secs(3600)
 }
 
 fn default_scopes() -> Vec<String> {

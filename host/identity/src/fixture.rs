@@ -16,7 +16,7 @@ use crate::{AuthError, Identity, IdentityConfig, Principal, Records, SealingKey,
 
 pub(crate) use self::{
     claims::{Fault, MirrorClaims},
-    issuer::{CLIENT, Grant, TestIssuer},
+    issuer::{CLIENT, Grant, Instead, TestIssuer},
     keys::SigningKey,
     state::MemoryState,
 };

@@ -30,9 +30,6 @@ use crate::{
 
 const GRANT: u8 = b'g';
 
-/// How long sessions go on when the issuer can't be asked whether they may.
-const OUTAGE: u64 = 3600;
-
 /// When an issuer that did not answer is asked again, in seconds.
 const RETRY: u64 = 30;
 
@@ -155,8 +152,10 @@ impl Grants {
 // === impl Grant ===
 
 impl Grant {
+    /// A clock that was set back must not put the question off.
     fn is_due(&self) -> bool {
-        self.due.is_some_and(|due| due <= now())
+        let now = now();
+        self.due.is_some_and(|due| due <= now || self.confirmed > now)
     }
 }
 
@@ -267,12 +266,9 @@ impl Refreshing {
     /// The issuer did not say. Sessions go on for a while, since nothing speaks against them.
     async fn postpone(self, reason: &str) -> Result<Grant, AuthError> {
         let now = now();
-        if now
-            > self
-                .grant
-                .confirmed
-                .saturating_add(OUTAGE + self.settings.refresh.as_secs())
-        {
+        let allowed = self.settings.outage + self.settings.refresh;
+        let last = self.grant.confirmed.saturating_add(allowed.as_secs());
+        if now > last {
             return Err(Unavailable::Issuer {
                 name: self.issuer.settings.name.clone(),
                 why: plain(reason),
@@ -285,7 +281,7 @@ impl Refreshing {
             "a refresh is put off"
         );
         let grant = Grant {
-            due: Some(now.saturating_add(RETRY)),
+            due: Some(now.saturating_add(RETRY).min(last + 1)),
             ..self.grant
         };
         let lifetime = self.settings.longest_lifetime();

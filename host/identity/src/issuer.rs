@@ -9,7 +9,7 @@ use std::{sync::Arc, time::SystemTime};
 use url::Url;
 use witgate_plugins::{Claims, VerifiedToken};
 
-pub(crate) use fetch::Fetcher;
+pub(crate) use fetch::{FetchError, Fetcher};
 pub(crate) use keys::{KeySet, Verdict};
 pub(crate) use provider::{Known, Provider};
 

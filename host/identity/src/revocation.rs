@@ -288,7 +288,7 @@ impl Index {
 
     fn against(&self, principal: &Principal) -> Option<&'static str> {
         let proof = &principal.proof;
-        let is_older = |until: &u64| proof.issued.is_none_or(|issued| issued <= *until);
+        let is_older = |until: &u64| proof.issued.is_none_or(|issued| is_older(issued, *until));
         if self.everything.as_ref().is_some_and(is_older) {
             return Some("everything given out until then was revoked");
         }
@@ -316,6 +316,12 @@ impl Index {
                 .contains_key(&(subject.issuer.clone(), issuer_session.clone()));
         ended.then_some("the session at the issuer was ended")
     }
+}
+
+/// Whether something was given out until a time. What seems to be of the future was given out before
+/// the clock was set back, so it is older than anything that was revoked since.
+pub(crate) fn is_older(issued: u64, until: u64) -> bool {
+    issued <= until || issued.min(now()) <= until
 }
 
 fn failed(error: &dyn std::fmt::Display) -> Unavailable {

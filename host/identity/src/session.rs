@@ -85,6 +85,9 @@ pub enum Client {
 /// Digests of a command line's refresh tokens.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct RefreshTokens {
+    /// Of what all of a session's refresh tokens begin with. Whoever has that had one of them; a
+    /// session's id alone is no secret, and must not be enough to have the session ended.
+    family: [u8; 32],
     current: [u8; 32],
     previous: Option<[u8; 32]>,
     /// In seconds since 1970.
@@ -121,6 +124,12 @@ pub struct SessionTokens {
     pub refresh_token: SecretString,
     /// Of the access token.
     pub lifetime: Duration,
+}
+
+/// What all refresh tokens of a session have in common.
+struct Family {
+    id: SessionId,
+    secret: [u8; 16],
 }
 
 /// What became of a refresh token.
@@ -163,10 +172,15 @@ impl Sessions {
         opening: Opening,
     ) -> Result<(Session, SessionTokens), Unavailable> {
         let id = SessionId(rand::random());
-        let refresh = refresh_token(id);
+        let family = Family {
+            id,
+            secret: rand::random(),
+        };
+        let refresh = family.token();
         let session = opening.into_session(
             id,
             Some(RefreshTokens {
+                family: sha256(family.secret),
                 current: sha256(&refresh),
                 previous: None,
                 rotated: now(),
@@ -179,11 +193,11 @@ impl Sessions {
 
     /// Gives new tokens for a refresh token, which is of no use afterwards.
     pub(crate) async fn rotate(&self, presented: &str) -> Result<Rotation, Unavailable> {
-        let Some(id) = session_of_refresh(presented) else {
+        let Some(family) = Family::of(presented) else {
             return Ok(Rotation::Unknown);
         };
         for _ in 0..ROTATIONS {
-            if let Some(rotation) = self.try_rotate(id, presented).await? {
+            if let Some(rotation) = self.try_rotate(&family, presented).await? {
                 return Ok(rotation);
             }
         }
@@ -192,22 +206,27 @@ impl Sessions {
 
     /// Nothing, if somebody with the same token was faster: theirs is now the current one, and ours
     /// the one before.
-    async fn try_rotate(&self, id: SessionId, presented: &str) -> Result<Option<Rotation>, Unavailable> {
+    async fn try_rotate(&self, family: &Family, presented: &str) -> Result<Option<Rotation>, Unavailable> {
+        let id = family.id;
         let Some((mut session, stored)) = self.get(id).await? else {
             return Ok(Some(Rotation::Unknown));
         };
-        let Some(known) = session.refresh.clone() else {
+        let known = session.refresh.clone();
+        let known = known.filter(|known| known.family.ct_eq(&sha256(family.secret)).into());
+        let Some(known) = known else {
             return Ok(Some(Rotation::Unknown));
         };
         let digest = sha256(presented);
         let now = now();
         let is = |known: &[u8; 32]| bool::from(known.ct_eq(&digest));
-        let is_late = known.previous.as_ref().is_some_and(is) && now <= known.rotated + REUSE_INTERVAL;
+        let is_late =
+            known.previous.as_ref().is_some_and(is) && now.abs_diff(known.rotated) <= REUSE_INTERVAL;
         if !is(&known.current) && !is_late {
             return Ok(Some(Rotation::Reused(Box::new(session))));
         }
-        let refresh = refresh_token(id);
+        let refresh = family.token();
         session.refresh = Some(RefreshTokens {
+            family: known.family,
             current: sha256(&refresh),
             previous: Some(digest),
             rotated: now,
@@ -335,6 +354,27 @@ impl Session {
     }
 }
 
+// === impl Family ===
+
+impl Family {
+    /// The session that a refresh token says it is of, and what it has to prove that with.
+    fn of(token: &str) -> Option<Self> {
+        let bytes = URL_SAFE_NO_PAD.decode(token.strip_prefix(REFRESH_PREFIX)?).ok()?;
+        let (id, rest) = bytes.split_first_chunk()?;
+        Some(Self {
+            id: SessionId(*id),
+            secret: *rest.first_chunk()?,
+        })
+    }
+
+    /// A new token.
+    fn token(&self) -> String {
+        let own: [u8; 32] = rand::random();
+        let text = URL_SAFE_NO_PAD.encode([self.id.0.as_slice(), &self.secret, &own].concat());
+        format!("{REFRESH_PREFIX}{text}")
+    }
+}
+
 // === impl Opening ===
 
 impl Opening {
@@ -359,16 +399,9 @@ pub(crate) fn id_of_cookie(secret: &str) -> SessionId {
     SessionId(sha256(secret).first_chunk().copied().unwrap_or_default())
 }
 
-/// The session that a refresh token says it is of.
-pub(crate) fn session_of_refresh(token: &str) -> Option<SessionId> {
-    let bytes = URL_SAFE_NO_PAD.decode(token.strip_prefix(REFRESH_PREFIX)?).ok()?;
-    bytes.first_chunk().copied().map(SessionId)
-}
-
-fn refresh_token(id: SessionId) -> String {
-    let secret: [u8; 32] = rand::random();
-    let text = URL_SAFE_NO_PAD.encode([id.0.as_slice(), &secret].concat());
-    format!("{REFRESH_PREFIX}{text}")
+/// Whether a token is a refresh token by its form.
+pub(crate) fn is_refresh_token(token: &str) -> bool {
+    Family::of(token).is_some()
 }
 
 /// A new access token, and what leads from it to its session.

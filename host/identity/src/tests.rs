@@ -1,5 +1,6 @@
 //! Who is let in and who is not, each against an issuer on loopback.
 
+mod clock;
 mod configuration;
 mod keys;
 mod login;

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::error::{Invalid, quoted};
 
 pub(crate) use json::parse_object;
-pub(crate) use times::check_times;
+pub(crate) use times::{SKEW, check_times};
 
 /// A token over this many bytes is refused before anything in it is looked at.
 pub(crate) const MAX_TOKEN: usize = 16 << 10;

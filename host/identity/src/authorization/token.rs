@@ -8,7 +8,7 @@ use crate::{
     principal::TokenDigest,
     query::Query,
     revocation::{Revocation, Revoked},
-    session::{ACCESS_LIFETIME, ACCESS_PREFIX, Rotation, SessionTokens, session_of_refresh},
+    session::{ACCESS_LIFETIME, ACCESS_PREFIX, Rotation, SessionTokens, is_refresh_token},
 };
 
 /// The form of a token request, as it was sent.
@@ -80,7 +80,7 @@ impl Identity {
         let Some(token) = form.get("token") else {
             return Err(OAuthError::new("invalid_request", "token is not there"));
         };
-        if session_of_refresh(token).is_some() {
+        if is_refresh_token(token) {
             // Only the current one: an old one is no proof of anything.
             return match self.records.sessions.rotate(token).await? {
                 Rotation::Rotated(session, _) | Rotation::Reused(session) => {

@@ -27,6 +27,9 @@ const MAX_HASH_PASSES: u32 = 16;
 const SESSION_LIFETIMES: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(60)..=Duration::from_secs(30 * 24 * 3600);
 
+/// Sessions that go on for longer than this without their issuer's word need no issuer.
+const LONGEST_OUTAGE: Duration = Duration::from_secs(7 * 24 * 3600);
+
 const REFRESHES: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
 
 /// The section `identity`, checked.
@@ -47,6 +50,7 @@ pub(crate) struct SessionSettings {
     pub(crate) lifetime: Duration,
     pub(crate) command_line_lifetime: Duration,
     pub(crate) refresh: Duration,
+    pub(crate) outage: Duration,
 }
 
 /// An issuer, checked, with the content of the files it names.
@@ -174,7 +178,12 @@ impl SessionSettings {
                 format!("{refresh} is not between 1s and 1day"),
             ));
         }
+        if config.outage > LONGEST_OUTAGE {
+            let outage = humantime::format_duration(config.outage);
+            return Err(invalid("session", "outage", format!("{outage} is over 7days")));
+        }
         Ok(Self {
+            outage: config.outage,
             lifetime: config.lifetime,
             command_line_lifetime: config.command_line_lifetime,
             refresh: config.refresh,

@@ -1,13 +1,17 @@
 //! The two requests of the code flow: the one that the browser takes to the issuer, and the one for
 //! the tokens.
 
-use std::fmt;
+use std::{
+    fmt,
+    pin::Pin,
+    sync::{Mutex, PoisonError},
+};
 
 use base64::{
     Engine,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
-use http::header;
+use http::{StatusCode, header};
 use oauth2::{
     AuthType, AuthorizationCode, ClientId, ClientSecret, CsrfToken, EndpointNotSet, EndpointSet,
     ExtraTokenFields, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, RefreshToken, RequestTokenError,
@@ -17,7 +21,7 @@ use oauth2::{
         BasicTokenIntrospectionResponse, BasicTokenType,
     },
 };
-use openidconnect::{AsyncHttpClient, HttpRequest};
+use openidconnect::{AsyncHttpClient, HttpRequest, HttpResponse};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256, Sha384, Sha512};
@@ -26,7 +30,7 @@ use url::form_urlencoded;
 use super::LoginError;
 use crate::{
     error::{Invalid, plain},
-    issuer::{Issuer, Known},
+    issuer::{FetchError, Fetcher, Issuer, Known},
     token::Unverified,
 };
 
@@ -171,16 +175,14 @@ pub(crate) async fn refresh(
 ) -> Result<Refreshed, RefreshError> {
     let client = client(issuer, known).map_err(|error| RefreshError::Unavailable(error.to_string()))?;
     let token = RefreshToken::new(token.expose_secret().to_owned());
-    let answer = client
-        .exchange_refresh_token(&token)
-        .request_async(issuer.provider.fetcher())
-        .await;
+    let noting = Noting {
+        fetcher: issuer.provider.fetcher(),
+        status: Mutex::default(),
+    };
+    let answer = client.exchange_refresh_token(&token).request_async(&noting).await;
     let answer = answer.map_err(|error| match &error {
-        // The other codes are about the gateway's client, not about the user.
-        RequestTokenError::ServerResponse(answer)
-            if *answer.error() == BasicErrorResponseType::InvalidGrant =>
-        {
-            let description = answer.error_description().map_or("invalid_grant", String::as_str);
+        RequestTokenError::ServerResponse(answer) if is_refusal(answer.error(), noting.status()) => {
+            let description = { answer.error_description() }.map_or(answer.error().as_ref(), String::as_str);
             RefreshError::Refused(plain(description))
         }
         RequestTokenError::ServerResponse(answer) => {
@@ -194,6 +196,44 @@ pub(crate) async fn refresh(
         id_token: answer.extra_fields().id_token.clone(),
         refresh_token: answer.refresh_token().map(|token| token.secret().as_str().into()),
     })
+}
+
+/// Whether an answer is about the user. Other codes are about the gateway's client.
+///
+/// RFC 6749 section 5.2 has `invalid_grant` for a refresh token that does not hold. dex says
+/// `invalid_request`, with status 400; with status 500 it is dex's own trouble
+/// (`server/refreshhandlers.go`).
+fn is_refusal(error: &BasicErrorResponseType, status: Option<StatusCode>) -> bool {
+    match error {
+        BasicErrorResponseType::InvalidGrant => true,
+        BasicErrorResponseType::InvalidRequest => status == Some(StatusCode::BAD_REQUEST),
+        _ => false,
+    }
+}
+
+/// Takes down the status of an answer, which the crate does not tell with an error.
+struct Noting<'a> {
+    fetcher: &'a Fetcher,
+    status: Mutex<Option<StatusCode>>,
+}
+
+impl Noting<'_> {
+    fn status(&self) -> Option<StatusCode> {
+        *self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<'c> AsyncHttpClient<'c> for Noting<'_> {
+    type Error = FetchError;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, FetchError>> + Send + 'c>>;
+
+    fn call(&'c self, request: HttpRequest) -> Self::Future {
+        Box::pin(async move {
+            let answer = self.fetcher.call(request).await?;
+            *self.status.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer.status());
+            Ok(answer)
+        })
+    }
 }
 
 /// Tells the issuer that a refresh token is of no use any more (RFC 7009), if it takes that.

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::{
     AuthError, Invalid, Unavailable,
-    fixture::{MirrorClaims, SigningKey, World, bearer, config, identity},
+    fixture::{Instead, MirrorClaims, SigningKey, World, bearer, config, identity},
 };
 
 #[tokio::test]
@@ -131,6 +131,39 @@ async fn an_issuer_that_says_it_is_another_is_not_believed() {
             panic!("{refused:?}")
         };
         assert!(reason.to_string().contains(why), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn an_issuer_is_asked_where_it_is_and_for_no_more_than_a_megabyte() {
+    let elsewhere = World::new().await;
+    let url = elsewhere.issuer.url();
+    for (instead, why) in [
+        (
+            Instead::Redirect(format!("{url}/.well-known/openid-configuration")),
+            "it answered 307",
+        ),
+        (Instead::Bytes(1 << 21), "its answer is over 1 MiB"),
+    ] {
+        let world = World::new().await;
+        world.issuer.answer_instead(instead);
+        let refused = world.bearer(&world.issuer.token(json!({}))).await;
+        let Err(AuthError::Unavailable { reason }) = refused else {
+            panic!("{refused:?}")
+        };
+        assert!(reason.to_string().contains(why), "{reason}");
+    }
+    assert_eq!(elsewhere.issuer.discoveries(), 0);
+}
+
+#[tokio::test]
+async fn keys_may_share_a_name_while_one_replaces_the_other() {
+    let world = World::new().await;
+    let (one, other) = (SigningKey::es256("k"), SigningKey::rsa_2048("k"));
+    world.issuer.publish(&[&one, &other]);
+    for key in [&one, &other] {
+        let token = world.issuer.token_by(key, json!({}), json!({}));
+        world.bearer(&token).await.unwrap();
     }
 }
 

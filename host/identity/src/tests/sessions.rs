@@ -153,6 +153,46 @@ async fn sessions_go_on_while_the_issuer_is_away() {
 }
 
 #[tokio::test]
+async fn what_an_issuer_means_by_its_no_is_told_apart() {
+    use http::StatusCode;
+    for (status, error, goes_on) in [
+        (StatusCode::BAD_REQUEST, "invalid_grant", false),
+        // Of dex: the token is unknown, was used twice, or has expired; and the directory is away.
+        (StatusCode::BAD_REQUEST, "invalid_request", false),
+        (StatusCode::INTERNAL_SERVER_ERROR, "invalid_request", true),
+        // Of the gateway's client.
+        (StatusCode::UNAUTHORIZED, "invalid_client", true),
+    ] {
+        let world = world().await;
+        world.issuer.refuse_with(status, error);
+        let mut browser = Browser::default();
+        log_in(&world, &mut browser).await;
+        until_due().await;
+        let found = principal(&world, &browser).await;
+        assert_eq!(found.is_ok(), goes_on, "{status} {error}: {found:?}");
+    }
+}
+
+#[tokio::test]
+async fn sessions_end_with_the_outage_that_is_allowed_for() {
+    let world = World::with(json!({"session": {"refresh": "1s", "outage": "0s"}})).await;
+    world.issuer.refresh_with(None);
+    let mut browser = Browser::default();
+    log_in(&world, &mut browser).await;
+    world.issuer.set_away(true);
+    let begun = now();
+    while principal(&world, &browser).await.is_ok() {
+        assert!(now() < begun + 10, "they go on for ever");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let refused = principal(&world, &browser).await;
+    assert!(
+        matches!(refused, Err(AuthError::Unavailable { .. })),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
 async fn refresh_tokens_of_issuers_are_not_readable_in_the_state() {
     let world = world().await;
     world.issuer.refresh_with(None);
@@ -241,6 +281,24 @@ async fn a_refresh_token_that_is_used_again_ends_the_session() {
     assert!(world.bearer(fourth.access_token.expose_secret()).await.is_err());
     let ended = refresh(&world, fourth.refresh_token.expose_secret()).await;
     assert_eq!(ended.unwrap_err(), "invalid_grant");
+}
+
+#[tokio::test]
+async fn a_made_up_refresh_token_ends_nobodys_session() {
+    let world = world().await;
+    let (_, tokens) = command_line(&world).await;
+    let access = tokens.access_token.expose_secret();
+    // What a session is called stands in audit lines and lists.
+    let id = world.bearer(access).await.unwrap().proof.session.unwrap();
+    let made_up = URL_SAFE_NO_PAD.encode([id.0.as_slice(), &[7; 48]].concat());
+    let made_up = format!("wgr_{made_up}");
+    assert_eq!(refresh(&world, &made_up).await.unwrap_err(), "invalid_grant");
+    let form = format!("token={made_up}");
+    world.identity.revoke_token(&form).await.unwrap();
+    world.bearer(access).await.unwrap();
+    refresh(&world, tokens.refresh_token.expose_secret())
+        .await
+        .unwrap();
 }
 
 #[tokio::test]

@@ -326,11 +326,16 @@ async fn a_token_that_was_changed_is_refused() {
     let payload_of_another = world.issuer.token(json!({"user": "bob"}));
     let payload_of_another = payload_of_another.split('.').nth(1).unwrap();
     let zero = URL_SAFE_NO_PAD.encode([0; 64]);
-    let half = URL_SAFE_NO_PAD.encode(&URL_SAFE_NO_PAD.decode(signature).unwrap()[..32]);
+    let bytes = URL_SAFE_NO_PAD.decode(signature).unwrap();
+    let half = URL_SAFE_NO_PAD.encode(&bytes[..32]);
+    let zero_r = URL_SAFE_NO_PAD.encode([&[0; 32], &bytes[32..]].concat());
+    let zero_s = URL_SAFE_NO_PAD.encode([&bytes[..32], &[0; 32]].concat());
     let wrong = "the token's signature is wrong";
     for (token, expected) in [
         (format!("{header}.{payload_of_another}.{signature}"), wrong),
         (format!("{header}.{payload}.{zero}"), wrong),
+        (format!("{header}.{payload}.{zero_r}"), wrong),
+        (format!("{header}.{payload}.{zero_s}"), wrong),
         (format!("{header}.{payload}."), wrong),
         (format!("{header}.{payload}.{half}"), wrong),
         (

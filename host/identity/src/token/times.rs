@@ -8,7 +8,7 @@ use crate::error::Invalid;
 
 /// How far the issuer's clock may be ahead of ours. The end of a token gets no such allowance: it
 /// is also when streams are cut, and both must agree.
-const SKEW: Duration = Duration::from_secs(60);
+pub(crate) const SKEW: Duration = Duration::from_secs(60);
 
 /// The last second of the year 9999, after which a date can't be written (RFC 3339).
 const LATEST: u64 = 253_402_300_799;
