@@ -1,6 +1,9 @@
 //! One cluster behind the gateway: every request goes through here.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use axum::body::Body;
 use http::{Request, Response, StatusCode, header, uri::PathAndQuery};
@@ -10,7 +13,9 @@ use witgate_identity::{Method, Principal};
 use crate::{
     Attendant, ClusterConfig, ConnectError, Impersonated, Mode, Target,
     attendant::Attended,
-    headers, impersonation, path, status_response,
+    headers, impersonation,
+    own_name::OwnName,
+    path, status_response,
     stream::Stream,
     upgrade::Upgrade,
     upstream::{Upstream, causes},
@@ -25,6 +30,7 @@ pub struct Cluster {
     name: String,
     mode: Mode,
     pub(crate) upstream: Upstream,
+    own_name: OwnName,
 }
 
 /// Why a cluster does not answer.
@@ -45,12 +51,33 @@ impl Cluster {
             name: config.name.clone(),
             mode: config.mode,
             upstream: Upstream::new(config, base).await?,
+            own_name: OwnName::default(),
         })
     }
 
     /// The cluster's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The files that the credential came from, whose change means that this cluster has to be
+    /// connected anew.
+    pub fn files(&self) -> &[PathBuf] {
+        self.upstream.files()
+    }
+
+    /// Whether a user has the name by which the cluster knows the gateway itself. Fails while the
+    /// cluster does not answer.
+    pub async fn is_own_name(&self, user: &str) -> Result<bool, CheckError> {
+        // There the gateway has no credential, and so no name.
+        if self.mode == Mode::Passthrough {
+            return Ok(false);
+        }
+        let is_own = self.own_name.is(user, &self.upstream).await;
+        is_own.map_err(|reason| CheckError {
+            cluster: self.name.clone(),
+            reason,
+        })
     }
 
     /// Asks the apiserver for its version, with the gateway's own credential.
@@ -132,8 +159,12 @@ impl Cluster {
             (Mode::Passthrough, Some(asked)) => {
                 headers::impersonate(request.headers_mut(), &asked.principal(principal))
             }
-            (Mode::Impersonate, None) => headers::impersonate(request.headers_mut(), principal),
+            (Mode::Impersonate, None) => {
+                self.check_name(principal).await?;
+                headers::impersonate(request.headers_mut(), principal)
+            }
             (Mode::Impersonate, Some(asked)) => {
+                self.check_name(principal).await?;
                 let allowed = asked.authorise(principal, &self.upstream).await;
                 allowed.map_err(|refusal| self.refuse(&refusal))?;
                 headers::impersonate(request.headers_mut(), &asked.principal(principal))
@@ -201,6 +232,31 @@ impl Cluster {
                 principal.user, self.name
             )),
             _ => Ok(()),
+        }
+    }
+
+    /// Whoever had the gateway's own name would have its rights.
+    async fn check_name(&self, principal: &Principal) -> Result<(), Box<Response<Body>>> {
+        let refuse = |code, reason, message: &str| Box::new(status_response(code, reason, message));
+        match self.is_own_name(&principal.user).await {
+            Ok(false) => Ok(()),
+            Ok(true) => {
+                let message = format!(
+                    "{:?} is the gateway's own name in cluster {}, so nobody else can have it there",
+                    principal.user, self.name
+                );
+                tracing::error!("{message}: change what the claims plugin makes of users' names");
+                Err(refuse(StatusCode::FORBIDDEN, "Forbidden", &message))
+            }
+            Err(error) => {
+                let message = format!("cluster {} does not answer: {}", self.name, error.reason);
+                tracing::warn!("{message}");
+                Err(refuse(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "ServiceUnavailable",
+                    &message,
+                ))
+            }
         }
     }
 

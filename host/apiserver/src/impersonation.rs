@@ -254,7 +254,7 @@ impl Question<'_> {
         let answer = upstream
             .post(REVIEWS, &review)
             .await
-            .map_err(Refusal::Unavailable)?;
+            .map_err(|error| Refusal::Unavailable(error.to_string()))?;
         let allowed = answer
             .pointer("/status/allowed")
             .and_then(serde_json::Value::as_bool);

@@ -11,6 +11,7 @@ mod cluster;
 mod config;
 mod headers;
 mod impersonation;
+mod own_name;
 mod path;
 mod review;
 mod status;

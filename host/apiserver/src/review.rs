@@ -15,7 +15,8 @@ impl TokenReviewer for Cluster {
             "kind": "TokenReview",
             "spec": {"token": token, "audiences": audiences},
         });
-        let answer = self.upstream.post(REVIEWS, &review).await?;
+        let answer = self.upstream.post(REVIEWS, &review).await;
+        let answer = answer.map_err(|error| error.to_string())?;
         let status = answer.get("status").unwrap_or(&Value::Null);
         if status.get("authenticated").and_then(Value::as_bool) != Some(true) {
             return Ok(None);

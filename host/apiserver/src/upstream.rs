@@ -2,7 +2,7 @@
 
 use std::{
     error::Error as StdError,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicUsize, Ordering},
@@ -11,7 +11,7 @@ use std::{
 };
 
 use axum::body::Body;
-use http::{HeaderValue, Request, Response, header, uri};
+use http::{HeaderValue, Request, Response, StatusCode, header, uri};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -36,6 +36,9 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// connection have 100 streams in its most careful setting, and watches stay for an hour.
 const PER_LANE: usize = 90;
 
+/// Where a pod finds the authority of its cluster.
+const SERVICE_ACCOUNT_AUTHORITY: &str = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt";
+
 /// The most of an answer to the gateway itself that is read.
 const MAX_ANSWER: usize = 1 << 20;
 
@@ -52,6 +55,24 @@ pub(crate) struct Upstream {
     authority: uri::Authority,
     prefix: String,
     credential: Option<Credential>,
+    /// Where all of this was read from.
+    files: Vec<PathBuf>,
+}
+
+/// Why the apiserver did not make what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PostError {
+    /// It did not say.
+    #[error("{0}")]
+    Unanswered(String),
+    /// It said no.
+    #[error("it answered {status}: {message}")]
+    Refused {
+        /// Its status.
+        status: StatusCode,
+        /// Its words.
+        message: String,
+    },
 }
 
 /// A client of its own: over HTTP/2 it keeps to one connection.
@@ -86,9 +107,13 @@ impl Upstream {
             place: place.clone(),
             reason: reason.to_string(),
         };
+        let mut files = Vec::new();
         let mut loaded = match &config.kubeconfig {
             Some(file) => {
-                let kubeconfig = Kubeconfig::read_from(base.join(file)).map_err(|error| refused(&error))?;
+                let file = base.join(file);
+                let kubeconfig = Kubeconfig::read_from(&file).map_err(|error| refused(&error))?;
+                files = named_files(&kubeconfig);
+                files.push(file);
                 let options = KubeConfigOptions {
                     context: config.context.clone(),
                     ..Default::default()
@@ -97,7 +122,10 @@ impl Upstream {
                     .await
                     .map_err(|error| refused(&error))?
             }
-            None => Config::incluster().map_err(|error| refused(&error))?,
+            None => {
+                files.push(SERVICE_ACCOUNT_AUTHORITY.into());
+                Config::incluster().map_err(|error| refused(&error))?
+            }
         };
         if config.mode == Mode::Passthrough {
             // A client certificate would count before the caller's token.
@@ -124,6 +152,7 @@ impl Upstream {
             .wrap_connector(tcp);
         let auth = loaded.auth_layer().map_err(|error| refused(&error))?;
         Ok(Self {
+            files,
             connector,
             lanes: RwLock::default(),
             upgrades: Arc::new(lane(upgrades)),
@@ -145,6 +174,12 @@ impl Upstream {
                 })))
             }),
         })
+    }
+
+    /// The files whose change means that this way is out of date. Tokens in files are not among them:
+    /// those are read again by themselves.
+    pub(crate) fn files(&self) -> &[PathBuf] {
+        &self.files
     }
 
     /// The gateway's own credential for the header `Authorization`, unless a client certificate is it.
@@ -189,29 +224,34 @@ impl Upstream {
     }
 
     /// Creates an object with the gateway's own credential, and returns the apiserver's answer.
-    pub(crate) async fn post(&self, path: &'static str, object: &Value) -> Result<Value, String> {
+    pub(crate) async fn post(&self, path: &'static str, object: &Value) -> Result<Value, PostError> {
+        let unanswered = |error: &dyn std::fmt::Display| PostError::Unanswered(error.to_string());
         let mut request = Request::post(
             self.uri(&uri::PathAndQuery::from_static(path))
-                .map_err(|error| error.to_string())?,
+                .map_err(|error| unanswered(&error))?,
         )
         .header(header::CONTENT_TYPE, "application/json")
         .header(header::ACCEPT, "application/json")
         .body(Body::from(object.to_string()))
-        .map_err(|error| error.to_string())?;
-        let credential = self.credential().await.map_err(|error| error.to_string())?;
+        .map_err(|error| unanswered(&error))?;
+        let credential = self.credential().await.map_err(|error| unanswered(&error))?;
         if let Some(credential) = credential {
             request.headers_mut().insert(header::AUTHORIZATION, credential);
         }
-        let (response, _place) = self.send(request).await.map_err(|error| causes(&error))?;
+        let sent = self.send(request).await;
+        let (response, _place) = sent.map_err(|error| PostError::Unanswered(causes(&error)))?;
         let status = response.status();
         let body = Limited::new(response.into_body(), MAX_ANSWER);
-        let body = body.collect().await.map_err(|error| error.to_string())?;
+        let body = body.collect().await.map_err(|error| unanswered(&error))?;
         let answer: Value = serde_json::from_slice(&body.to_bytes()).unwrap_or_default();
         if status.is_success() {
             return Ok(answer);
         }
         let message = answer.get("message").and_then(Value::as_str).unwrap_or_default();
-        Err(format!("it answered {status}: {message}"))
+        Err(PostError::Refused {
+            status,
+            message: message.to_owned(),
+        })
     }
 
     fn place(&self) -> Place {
@@ -235,6 +275,18 @@ impl Upstream {
         lane.in_flight.fetch_add(1, Ordering::Relaxed);
         Place(lane)
     }
+}
+
+/// The files that a kubeconfig refers to. Its reader has made their paths absolute.
+fn named_files(kubeconfig: &Kubeconfig) -> Vec<PathBuf> {
+    let clusters = { kubeconfig.clusters.iter() }.filter_map(|cluster| cluster.cluster.as_ref());
+    let authorities = clusters.filter_map(|cluster| cluster.certificate_authority.as_ref());
+    let users = { kubeconfig.auth_infos.iter() }.filter_map(|user| user.auth_info.as_ref());
+    let certificates = users.flat_map(|user| [&user.client_certificate, &user.client_key]);
+    authorities
+        .chain(certificates.flatten())
+        .map(PathBuf::from)
+        .collect()
 }
 
 fn lane(connector: HttpsConnector<HttpConnector>) -> Lane {
