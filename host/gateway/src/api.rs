@@ -1,7 +1,11 @@
 //! `/gateway/v1`: what the command line and scripts ask of the gateway itself, and `/oauth`, where the
 //! command line gets its tokens.
 
-use std::{str::FromStr, sync::Arc, time::UNIX_EPOCH};
+use std::{
+    str::FromStr,
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use axum::{
     Json,
@@ -27,6 +31,9 @@ use crate::{
 
 /// Forms and small objects.
 const BODY: usize = 64 << 10;
+
+/// How long a client may take to send one.
+const BODY_TIME: Duration = Duration::from_secs(10);
 
 /// A revocation, as it is asked for.
 #[derive(Debug, Serialize, Deserialize)]
@@ -316,14 +323,20 @@ async fn object<T: for<'de> Deserialize<'de>>(request: Request) -> Result<T, Ref
     serde_json::from_slice(&body).map_err(|error| bad_request(&error))
 }
 
-/// A body of bounded size.
+/// A body of bounded size, in bounded time.
 pub(crate) async fn read(request: Request, limit: usize) -> Result<bytes::Bytes, Response> {
-    let body = Limited::new(request.into_body(), limit).collect().await;
-    body.map(http_body_util::Collected::to_bytes).map_err(|_| {
-        let mut response = Response::new(Body::from("the body can't be read, or is too large\n"));
-        *response.status_mut() = StatusCode::PAYLOAD_TOO_LARGE;
-        response
-    })
+    let body = Limited::new(request.into_body(), limit).collect();
+    let (status, message) = match tokio::time::timeout(BODY_TIME, body).await {
+        Ok(Ok(body)) => return Ok(body.to_bytes()),
+        Ok(Err(_)) => (
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "the body can't be read, or is too large\n",
+        ),
+        Err(_) => (StatusCode::REQUEST_TIMEOUT, "the body took too long to come\n"),
+    };
+    let mut response = Response::new(Body::from(message));
+    *response.status_mut() = status;
+    Err(response)
 }
 
 fn bad_request(error: &dyn std::fmt::Display) -> Refused {

@@ -131,6 +131,15 @@ pub(crate) struct TlsConfig {
     pub(crate) client_ca_file: Option<PathBuf>,
 }
 
+impl TlsConfig {
+    /// The files that it is read from.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        [&self.certificate_file, &self.key_file]
+            .into_iter()
+            .chain(&self.client_ca_file)
+    }
+}
+
 /// Where the gateway keeps what outlives a request: sessions, and what plugins store.
 #[derive(Clone, Debug, Deserialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

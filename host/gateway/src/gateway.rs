@@ -9,7 +9,7 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-use axum::{extract::Request, response::Response};
+use axum::{body::HttpBody, extract::Request, response::Response};
 use http::{HeaderName, HeaderValue, Method, Uri};
 use witgate_apiserver::{Impersonated, Target};
 use witgate_identity::Principal;
@@ -140,6 +140,7 @@ impl Gateway {
                     .map(AsRef::as_ref),
                 account: response.extensions().get::<Account>(),
                 status: response.status().as_u16(),
+                sent_bytes: response.body().size_hint().exact(),
                 reason: reason.as_deref(),
                 duration_us: duration,
             })

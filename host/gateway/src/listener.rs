@@ -4,6 +4,7 @@ mod prompt;
 
 use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use axum::{Router, body::Body};
 use http::Request;
 use hyper::body::Incoming;
@@ -27,7 +28,7 @@ use tower::ServiceExt;
 use witgate_identity::ClientCertificate;
 
 use self::prompt::Prompt;
-use crate::config::ListenerConfig;
+use crate::config::{ListenerConfig, TlsConfig};
 
 /// Connections of one listener at a time; more wait in the kernel's queue.
 const CONNECTIONS: usize = 16_384;
@@ -46,9 +47,13 @@ const STREAMS: u32 = 1000;
 pub(crate) struct Listener {
     address: SocketAddr,
     tcp: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Tls>,
     router: Router,
 }
+
+/// What a listener shows and takes in TLS handshakes; another one can be put in its place.
+#[derive(Clone, Debug)]
+pub(crate) struct Tls(Arc<ArcSwap<ServerConfig>>);
 
 /// The other end of the connection that a request came on.
 #[derive(Clone, Copy, Debug)]
@@ -66,10 +71,10 @@ pub(crate) enum ListenError {
 // === impl Listener ===
 
 impl Listener {
-    /// Binds the address. `tls` is what [`acceptor`] made for it.
+    /// Binds the address. `tls` is what [`Tls::read`] made for it.
     pub(crate) async fn bind(
         config: &ListenerConfig,
-        tls: Option<TlsAcceptor>,
+        tls: Option<Tls>,
         router: Router,
     ) -> Result<Self, ListenError> {
         let bind = |reason| ListenError::Bind {
@@ -136,7 +141,7 @@ async fn accept(
 async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Tls>,
     router: Router,
     watcher: hyper_util::server::graceful::Watcher,
 ) -> Result<(), String> {
@@ -144,7 +149,8 @@ async fn connection(
     let Some(tls) = tls else {
         return serve(stream, peer, None, router, watcher).await;
     };
-    match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
+    let acceptor = TlsAcceptor::from(tls.0.load_full());
+    match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => {
             let shown = stream.get_ref().1.peer_certificates();
             let certificate = match shown.and_then(|chain| chain.first()) {
@@ -196,9 +202,23 @@ where
     watcher.watch(connection).await.map_err(|error| error.to_string())
 }
 
-/// Reads the certificate of a listener, if it is to have one.
-pub(crate) fn acceptor(config: &ListenerConfig, base: &Path) -> Result<Option<TlsAcceptor>, ListenError> {
-    let Some(tls) = &config.tls else { return Ok(None) };
+// === impl Tls ===
+
+impl Tls {
+    /// Reads what a listener is to have of it, if it is to have any.
+    pub(crate) fn read(config: &ListenerConfig, base: &Path) -> Result<Option<Self>, ListenError> {
+        let Some(tls) = &config.tls else { return Ok(None) };
+        let read = server_config(tls, base)?;
+        Ok(Some(Self(Arc::new(ArcSwap::from_pointee(read)))))
+    }
+
+    /// Has new connections see what another one says; open ones go on.
+    pub(crate) fn replace(&self, other: &Self) {
+        self.0.store(other.0.load_full());
+    }
+}
+
+fn server_config(tls: &TlsConfig, base: &Path) -> Result<ServerConfig, ListenError> {
     let certificate_file = base.join(&tls.certificate_file);
     let key_file = base.join(&tls.key_file);
     let refused = |file: &Path, reason: &dyn ToString| ListenError::Certificate {
@@ -228,7 +248,7 @@ pub(crate) fn acceptor(config: &ListenerConfig, base: &Path) -> Result<Option<Tl
         .with_single_cert(chain, key)
         .map_err(|error| refused(&certificate_file, &error))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Some(TlsAcceptor::from(Arc::new(config))))
+    Ok(config)
 }
 
 /// Takes certificates of these authorities, and clients without one.

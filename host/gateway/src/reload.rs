@@ -10,7 +10,8 @@ use std::{
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    config::Loaded,
+    config::{ListenerConfig, Loaded},
+    listener::Tls,
     metrics::Metrics,
     wiring::{Foundation, Live, Wiring, WiringError},
 };
@@ -23,6 +24,9 @@ const INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Reloader {
     pub(crate) file: PathBuf,
+    /// What the process listens on since its start, and each one's certificate.
+    pub(crate) listeners: Vec<ListenerConfig>,
+    pub(crate) certificates: Vec<Option<Tls>>,
     pub(crate) live: Live,
     pub(crate) foundation: Arc<Foundation>,
     pub(crate) metrics: Arc<Metrics>,
@@ -62,7 +66,10 @@ impl Reloader {
 
     async fn reload(&self) {
         match self.build().await {
-            Ok(wiring) => {
+            Ok((wiring, certificates)) => {
+                for (shown, read) in self.certificates.iter().flatten().zip(&certificates) {
+                    shown.replace(read);
+                }
                 self.live.store(Arc::new(wiring));
                 self.metrics.reloads.inc();
                 let generation = self.metrics.generation.inc() + 1;
@@ -75,8 +82,12 @@ impl Reloader {
         }
     }
 
-    async fn build(&self) -> Result<Wiring, WiringError> {
+    /// The new wiring, and what the files of the listeners that have certificates hold now.
+    async fn build(&self) -> Result<(Wiring, Vec<Tls>), WiringError> {
         let loaded = Loaded::read(&self.file)?;
+        let certificates: Vec<_> = { self.listeners.iter() }
+            .map(|listener| Tls::read(listener, loaded.base()))
+            .collect::<Result<_, _>>()?;
         let previous = self.live.load_full();
         let wiring = Wiring::build(&loaded, &self.foundation, Some(&previous)).await?;
         if previous.config.listeners != wiring.config.listeners
@@ -87,12 +98,21 @@ impl Reloader {
                 "changes to `listeners`, `state` and `audit` take effect when witgate is restarted"
             );
         }
-        Ok(wiring)
+        Ok((wiring, certificates.into_iter().flatten().collect()))
     }
 
     async fn stamps(&self) -> BTreeMap<PathBuf, Stamp> {
         let mut stamps = BTreeMap::new();
-        for file in std::iter::once(self.file.clone()).chain(self.live.load().files()) {
+        let base = self.file.parent().unwrap_or(Path::new(""));
+        let certificates = { self.listeners.iter() }
+            .filter_map(|listener| listener.tls.as_ref())
+            .flat_map(|tls| tls.files())
+            .map(|file| base.join(file));
+        let files = self.live.load().files(base);
+        for file in std::iter::once(self.file.clone())
+            .chain(certificates)
+            .chain(files)
+        {
             let stamp = stamp(&file).await;
             stamps.insert(file, stamp);
         }

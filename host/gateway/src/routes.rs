@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::{Request, State},
+    middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{any, delete, get, post},
 };
@@ -27,6 +28,8 @@ use crate::{
 
 /// How soon somebody whom the gateway could not decide about should ask again.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
+
+const UNAUDITED: &str = "the audit log can't be written, so nothing is let through; whoever runs this gateway finds the reason in its log";
 
 /// What a request shows of who sent it.
 #[derive(Clone, Copy, Debug)]
@@ -98,7 +101,23 @@ pub(crate) fn router(gateway: &Arc<Gateway>, serves: &Serves) -> Router {
             .route("/readyz", get(readyz))
             .route("/metrics", get(metrics)),
     };
+    let router = match serves {
+        Serves::Admin => router,
+        Serves::Gateway | Serves::Cluster(_) => {
+            router.layer(middleware::from_fn_with_state(Arc::clone(gateway), audited))
+        }
+    };
     router.with_state(Arc::clone(gateway))
+}
+
+/// Nothing is decided that could not be written down.
+async fn audited(State(gateway): State<Arc<Gateway>>, request: Request, next: Next) -> Response {
+    if gateway.audit.is_writable() || matches!(request.uri().path(), "/livez" | "/readyz") {
+        return next.run(request).await;
+    }
+    let mut response = status_response(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", UNAUDITED);
+    response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+    response
 }
 
 /// Requests below `/clusters/<name>`. The rest of the path is handed on byte for byte, so it is
@@ -341,11 +360,16 @@ async fn livez() -> &'static str {
     "ok\n"
 }
 
-/// Ready means that a configuration is in service. What is behind the gateway may come and go.
-async fn readyz(State(gateway): State<Arc<Gateway>>) -> String {
-    format!(
-        "ok\nconfiguration generation {}\n",
-        gateway.metrics.generation.get()
+/// Ready means that a configuration is in service, and that decisions can be written down. What is
+/// behind the gateway may come and go.
+async fn readyz(State(gateway): State<Arc<Gateway>>) -> (StatusCode, String) {
+    if !gateway.audit.is_writable() {
+        return (StatusCode::SERVICE_UNAVAILABLE, format!("{UNAUDITED}\n"));
+    }
+    let generation = gateway.metrics.generation.get();
+    (
+        StatusCode::OK,
+        format!("ok\nconfiguration generation {generation}\n"),
     )
 }
 

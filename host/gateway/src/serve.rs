@@ -9,7 +9,6 @@ use tokio::{
     sync::watch,
     task::JoinSet,
 };
-use tokio_rustls::TlsAcceptor;
 use witgate_identity::{Records, SealingKey};
 use witgate_plugins::{Options, Runtime};
 use witgate_state::Embedded;
@@ -18,7 +17,7 @@ use crate::{
     audit::Audit,
     config::Loaded,
     gateway::Gateway,
-    listener::{self, ListenError, Listener},
+    listener::{ListenError, Listener, Tls},
     metrics::Metrics,
     reload::Reloader,
     routes,
@@ -29,6 +28,9 @@ use crate::{
 /// default grace period of 30 s.
 const GRACE: Duration = Duration::from_secs(25);
 
+/// How long the last audit lines may take then.
+const LAST_LINES: Duration = Duration::from_secs(3);
+
 /// Runs the gateway.
 pub(crate) async fn serve(file: &Path) -> anyhow::Result<()> {
     let loaded = Loaded::read(file)?;
@@ -36,7 +38,7 @@ pub(crate) async fn serve(file: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(&state).with_context(|| format!("{}: can't be made", state.display()))?;
     let key = SealingKey::read_or_create(&state.join("sealing.key"))?;
     let foundation = foundation(&state, &state, key).await?;
-    let acceptors = acceptors(&loaded)?;
+    let certificates = certificates(&loaded)?;
     let wiring = Wiring::build(&loaded, &foundation, None).await?;
     let audit_file = loaded
         .config
@@ -49,15 +51,21 @@ pub(crate) async fn serve(file: &Path) -> anyhow::Result<()> {
     let live = Arc::new(ArcSwap::from_pointee(wiring));
     let metrics = Arc::new(Metrics::new());
     metrics.generation.set(1);
-    let gateway = Arc::new(Gateway::new(Arc::clone(&live), audit, Arc::clone(&metrics)));
+    let gateway = Arc::new(Gateway::new(
+        Arc::clone(&live),
+        audit.clone(),
+        Arc::clone(&metrics),
+    ));
     let mut listeners = Vec::new();
-    for (config, tls) in loaded.config.listeners.iter().zip(acceptors) {
+    for (config, tls) in loaded.config.listeners.iter().zip(certificates.clone()) {
         let router = routes::router(&gateway, &config.serves);
         listeners.push(Listener::bind(config, tls, router).await?);
     }
 
     let reloader = Reloader {
         file: file.to_owned(),
+        listeners: loaded.config.listeners.clone(),
+        certificates,
         live,
         foundation: Arc::new(foundation),
         metrics,
@@ -79,13 +87,16 @@ pub(crate) async fn serve(file: &Path) -> anyhow::Result<()> {
     {
         tracing::warn!("some requests were still in flight");
     }
+    if tokio::time::timeout(LAST_LINES, audit.flush()).await.is_err() {
+        tracing::error!("the last audit lines were not written");
+    }
     Ok(())
 }
 
 /// Checks everything that [`serve`] would, without opening a port or touching its state.
 pub(crate) async fn check(file: &Path) -> anyhow::Result<()> {
     let loaded = Loaded::read(file)?;
-    acceptors(&loaded)?;
+    certificates(&loaded)?;
     let scratch = tempfile::tempdir().context("no temporary directory can be made")?;
     let key = SealingKey::random().context("no random numbers can be had")?;
     let foundation = foundation(scratch.path(), scratch.path(), key).await?;
@@ -101,9 +112,9 @@ pub(crate) async fn check(file: &Path) -> anyhow::Result<()> {
 }
 
 /// The listeners' certificates, all read before the first port opens.
-fn acceptors(loaded: &Loaded) -> Result<Vec<Option<TlsAcceptor>>, ListenError> {
-    let acceptor = |config| listener::acceptor(config, loaded.base());
-    loaded.config.listeners.iter().map(acceptor).collect()
+fn certificates(loaded: &Loaded) -> Result<Vec<Option<Tls>>, ListenError> {
+    let read = |config| Tls::read(config, loaded.base());
+    loaded.config.listeners.iter().map(read).collect()
 }
 
 async fn foundation(state: &Path, cache: &Path, key: SealingKey) -> anyhow::Result<Foundation> {

@@ -78,7 +78,16 @@ async fn review(wiring: &Wiring, asker: Arc<Principal>, body: &[u8]) -> Answer {
                 Some(message.to_owned()),
             )
         }
-        Ok(principal) => (authenticated(&principal), None),
+        Ok(principal) => match has_gateways_name(wiring, &principal).await {
+            false => (authenticated(&principal), None),
+            true => {
+                let message = "nobody else can have the gateway's own name";
+                (
+                    json!({"authenticated": false, "error": message}),
+                    Some(message.to_owned()),
+                )
+            }
+        },
         // Not an answer: the apiserver is to ask again, not to remember a no.
         Err(error @ AuthError::Unavailable { .. }) => {
             let message = error.to_string();
@@ -101,6 +110,17 @@ async fn review(wiring: &Wiring, asker: Arc<Principal>, body: &[u8]) -> Answer {
         principal: Some(asker),
         reason,
     }
+}
+
+/// Whether a cluster knows the gateway by this name, and would give its rights to whoever has it. One
+/// that does not answer gives rights to nobody.
+async fn has_gateways_name(wiring: &Wiring, principal: &Principal) -> bool {
+    for cluster in wiring.clusters.values() {
+        if cluster.is_own_name(&principal.user).await.unwrap_or(false) {
+            return true;
+        }
+    }
+    false
 }
 
 fn authenticated(principal: &Principal) -> Value {

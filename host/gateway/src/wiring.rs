@@ -1,6 +1,10 @@
 //! Everything that is built from one configuration, and is replaced as a whole by the next one.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use witgate_apiserver::Cluster;
 use witgate_identity::{Identity, Records, Surroundings, TokenReviewer};
@@ -37,6 +41,8 @@ pub(crate) struct Wiring {
 pub(crate) enum WiringError {
     #[error(transparent)]
     Config(#[from] crate::config::ConfigError),
+    #[error(transparent)]
+    Certificate(#[from] crate::listener::ListenError),
     #[error("{file}: plugins: {reason}")]
     Plugins {
         file: PathBuf,
@@ -137,9 +143,17 @@ impl Wiring {
         })
     }
 
-    /// The files whose change means that this wiring is out of date.
-    pub(crate) fn files(&self) -> Vec<PathBuf> {
-        self.plugins.files().map(ToOwned::to_owned).collect()
+    /// The files whose change means that this wiring is out of date: components, credentials,
+    /// authorities. Relative ones are relative to `base`.
+    pub(crate) fn files(&self, base: &Path) -> Vec<PathBuf> {
+        let plugins = self.plugins.files().map(ToOwned::to_owned);
+        let clusters = self.clusters.values().flat_map(|cluster| cluster.files());
+        let issuers = { self.config.identity.issuers.iter() }
+            .flat_map(|issuer| issuer.client_secret_file.iter().chain(&issuer.ca_file));
+        let named = issuers
+            .chain(&self.config.public_ca_file)
+            .map(|file| base.join(file));
+        plugins.chain(clusters.cloned()).chain(named).collect()
     }
 }
 
