@@ -112,12 +112,20 @@ async fn callback(
     }
 }
 
+/// The console's look, in little: nothing can be loaded from a page that is gone in a moment.
+const STYLE: &str = ":root{color-scheme:light dark}body{font:1rem/1.5 system-ui,sans-serif;margin:15vh auto;max-width:32rem;padding:0 1.25rem}h1{font-size:1.2rem}";
+
 fn page(text: &str) -> Html<String> {
     let markup = html! {
         (DOCTYPE)
         html lang="en" {
-            head { meta charset="utf-8"; title { "witgate" } }
-            body { main { p { (text) } } }
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { "witgate" }
+                style { (STYLE) }
+            }
+            body { main { h1 { "witgate" } p { (text) } } }
         }
     };
     Html(markup.into_string())

@@ -120,31 +120,31 @@ pub(super) fn home(
 
 fn sessions(list: &[SessionSummary], principal: &Principal, of_all: bool) -> Markup {
     html! {
-        div class="scroll" {
-            table {
-                thead { tr {
-                    @if of_all { th scope="col" { "User" } }
-                    th scope="col" { "Where" } th scope="col" { "Logged in with" }
-                    th scope="col" { "Since" } th scope="col" { "Until" }
-                    th scope="col" { span class="hidden" { "End it" } }
-                } }
-                tbody {
-                    @for session in list {
-                        @let here = principal.proof.session == Some(session.id);
-                        tr {
-                            @if of_all { td { (session.user) } }
-                            td {
+        table {
+            thead { tr {
+                @if of_all { th scope="col" { "User" } }
+                th scope="col" { "Where" } th scope="col" { "Logged in with" }
+                th scope="col" { "Since" } th scope="col" { "Until" }
+                th scope="col" { span class="hidden" { "End it" } }
+            } }
+            tbody {
+                @for session in list {
+                    @let here = principal.proof.session == Some(session.id);
+                    tr {
+                        @if of_all { td data-label="User" { (session.user) } }
+                        td data-label="Where" {
+                            span {
                                 (place(&session.client))
-                                @if here { " " span class="good" { "this one" } }
+                                @if here { " " span class="good here" { "this one" } }
                             }
-                            td { (session.issuer) }
-                            td { (time(session.created)) }
-                            td { (time(session.expires)) }
-                            td {
-                                form method="post" action="/sessions/end" {
-                                    input type="hidden" name="id" value=(session.id);
-                                    button type="submit" class="small" aria-label={ "End the session of " (place(&session.client)) } { "End" }
-                                }
+                        }
+                        td data-label="Logged in with" { (session.issuer) }
+                        td data-label="Since" { (time(session.created)) }
+                        td data-label="Until" { (time(session.expires)) }
+                        td {
+                            form method="post" action="/sessions/end" {
+                                input type="hidden" name="id" value=(session.id);
+                                button type="submit" class="small" aria-label={ "End the session of " (place(&session.client)) } { "End" }
                             }
                         }
                     }
@@ -177,8 +177,9 @@ fn browser(agent: &str) -> &str {
 pub(super) fn time(seconds: u64) -> Markup {
     let at = UNIX_EPOCH + Duration::from_secs(seconds);
     let text = humantime::format_rfc3339_seconds(at).to_string();
-    let shown = text.trim_end_matches('Z').replace('T', " ");
-    html! { time datetime=(text) { (shown) " UTC" } }
+    // To the minute, which is what people tell sessions apart by.
+    let shown = text.get(..16).unwrap_or(&text).replace('T', " ");
+    html! { time datetime=(text) title=(text) { (shown) " UTC" } }
 }
 
 /// Asks whether a command line may act for the user.
@@ -288,8 +289,10 @@ fn identity(principal: &Principal, claims: Option<&(String, String)>) -> Markup 
     html! {
         section aria-labelledby="identity" {
             h1 id="identity" { "You are " (principal.user) }
-            table {
-                tr { th scope="row" { "Groups" } td { (tags(&principal.groups)) } }
+            table class="facts" {
+                // Those beyond the first rows have to be scrolled to.
+                @let count = principal.groups.len();
+                tr { th scope="row" { "Groups" @if count > 10 { " (" (count) ")" } } td { (tags(&principal.groups)) } }
                 @if let Some(uid) = &principal.uid { tr { th scope="row" { "Uid" } td { code { (uid) } } } }
                 @for (key, values) in &principal.extra {
                     tr { th scope="row" { (key) } td { (tags(values)) } }
@@ -319,7 +322,7 @@ fn clusters(wiring: &Wiring) -> Markup {
             @if wiring.clusters.is_empty() {
                 p class="quiet" { "None is configured." }
             } @else {
-                table {
+                table class="facts" {
                     @for name in wiring.clusters.keys() {
                         tr { th scope="row" { (name) } td { code { (wiring.config.identity.public_url) "/clusters/" (name) } } }
                     }
@@ -340,17 +343,17 @@ fn plugins(wiring: &Wiring) -> Markup {
     html! {
         section aria-labelledby="plugins" {
             h2 id="plugins" { "Plugins" }
-            div class="scroll" {
+            @if wiring.plugins.list().next().is_none() { p class="quiet" { "None is configured." } } @else {
                 table {
                     thead { tr { th scope="col" { "Name" } th scope="col" { "Contract" } th scope="col" { "Digest" } th scope="col" { "Calls" } th scope="col" { "Failed" } } }
                     tbody {
                         @for plugin in wiring.plugins.list() {
                             tr {
-                                td { (plugin.name) }
-                                td { code { (plugin.contract) } }
-                                td { code { (plugin.sha256.get(..12).unwrap_or_default()) } }
-                                td { (plugin.counts.calls) }
-                                td class=(if plugin.counts.failures == 0 { "good" } else { "bad" }) { (plugin.counts.failures) }
+                                td data-label="Name" { (plugin.name) }
+                                td data-label="Contract" { code { (plugin.contract) } }
+                                td data-label="Digest" { code { (plugin.sha256.get(..12).unwrap_or_default()) } }
+                                td data-label="Calls" { (plugin.counts.calls) }
+                                td data-label="Failed" class=(if plugin.counts.failures == 0 { "good" } else { "bad" }) { (plugin.counts.failures) }
                             }
                         }
                     }

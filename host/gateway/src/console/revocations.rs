@@ -28,7 +28,7 @@ pub(super) fn section(revocations: &[Revocation]) -> Markup {
         section aria-labelledby="revocations" {
             h2 id="revocations" { "Revocations" }
             p class="quiet" { "What is revoked holds for no new request, and streams that are open on it end at once." }
-            @if !revocations.is_empty() { (table(revocations)) }
+            @if revocations.is_empty() { p class="quiet" { "Nothing is revoked." } } @else { (table(revocations)) }
             form method="post" action="/revocations" class="fields" {
                 label for="kind" { "What" }
                 select id="kind" name="kind" {
@@ -53,25 +53,25 @@ pub(super) fn section(revocations: &[Revocation]) -> Markup {
 
 fn table(revocations: &[Revocation]) -> Markup {
     html! {
-        div class="scroll" {
-            table {
-                thead { tr {
-                    th scope="col" { "What" } th scope="col" { "Given out" } th scope="col" { "By" }
-                    th scope="col" { "Why" } th scope="col" { span class="hidden" { "Lift it" } }
-                } }
-                tbody {
-                    @for revocation in revocations {
-                        @let what = described(&revocation.revoked);
-                        tr {
-                            td { (what) }
-                            td { @match revocation.until { Some(until) => { "until " (time(until)) }, None => "at any time" } }
-                            td { (revocation.by) }
-                            td { (revocation.reason.as_deref().unwrap_or_default()) }
-                            td {
-                                form method="post" action="/revocations/lift" {
-                                    input type="hidden" name="revoked" value=(serde_json::json!(revocation.revoked));
-                                    button type="submit" class="small" aria-label={ "Lift the revocation of " (what) } { "Lift" }
-                                }
+        table {
+            thead { tr {
+                th scope="col" { "What" } th scope="col" { "Given out" } th scope="col" { "By" }
+                th scope="col" { "Why" } th scope="col" { span class="hidden" { "Lift it" } }
+            } }
+            tbody {
+                @for revocation in revocations {
+                    @let what = described(&revocation.revoked);
+                    tr {
+                        td data-label="What" { (what) }
+                        td data-label="Given out" {
+                            span { @match revocation.until { Some(until) => { "until " (time(until)) }, None => "at any time" } }
+                        }
+                        td data-label="By" { (revocation.by) }
+                        td data-label="Why" { (revocation.reason.as_deref().unwrap_or("not said")) }
+                        td {
+                            form method="post" action="/revocations/lift" {
+                                input type="hidden" name="revoked" value=(serde_json::json!(revocation.revoked));
+                                button type="submit" class="small" aria-label={ "Lift the revocation of " (what) } { "Lift" }
                             }
                         }
                     }
@@ -84,7 +84,8 @@ fn table(revocations: &[Revocation]) -> Markup {
 fn described(revoked: &Revoked) -> String {
     match revoked {
         Revoked::Session { id } => format!("Session {id}"),
-        Revoked::Token { sha256 } => format!("Token of digest {sha256}"),
+        // Enough of it to tell tokens apart.
+        Revoked::Token { sha256 } => format!("Token of digest {:.16}…", sha256.to_string()),
         Revoked::User { name } => format!("User {name}"),
         Revoked::Subject { subject } => format!("Subject {} of {}", subject.subject, subject.issuer),
         Revoked::IssuerSession { issuer, sid } => format!("Session {sid} of {issuer}"),
