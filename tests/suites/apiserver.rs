@@ -8,6 +8,12 @@ mod attacks;
 mod chromium;
 #[path = "apiserver/command_line.rs"]
 mod command_line;
+#[path = "apiserver/floods.rs"]
+mod floods;
+#[path = "apiserver/impostor.rs"]
+mod impostor;
+#[path = "apiserver/lasting.rs"]
+mod lasting;
 #[path = "apiserver/reach.rs"]
 mod reach;
 #[path = "apiserver/revocation.rs"]

@@ -24,6 +24,7 @@ use crate::{
 pub struct Chromium {
     service: Service,
     client: Client,
+    url: String,
     dir: TempDir,
 }
 
@@ -64,13 +65,39 @@ impl Chromium {
             .connect(&url)
             .await
             .map_err(|error| failed(&error))?;
-        Ok(Self { service, client, dir })
+        Ok(Self {
+            service,
+            client,
+            url,
+            dir,
+        })
     }
 
     /// What drives it.
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Has pages see that their reader prefers `light` or `dark`.
+    ///
+    /// # Errors
+    /// If the browser does not take that.
+    pub async fn prefer(&self, scheme: &str) -> Result<(), Error> {
+        let failed = |problem: &dyn std::fmt::Display| Error::Answer {
+            what: "chromedriver",
+            problem: problem.to_string(),
+        };
+        let session = self.client.session_id().await;
+        let session = session.map_err(|error| failed(&error))?.unwrap_or_default();
+        let features = json!([{"name": "prefers-color-scheme", "value": scheme}]);
+        let command = json!({"cmd": "Emulation.setEmulatedMedia", "params": {"features": features}});
+        let url = format!("{}/session/{session}/goog/cdp/execute", self.url);
+        let client = reqwest::Client::builder().no_proxy().build();
+        let client = client.map_err(|error| failed(&error))?;
+        let sent = client.post(url).body(command.to_string()).send().await;
+        let answer = sent.and_then(reqwest::Response::error_for_status);
+        answer.map(drop).map_err(|error| failed(&error))
     }
 
     /// Where downloads go.

@@ -60,6 +60,18 @@ impl Authority {
     /// # Errors
     /// [`Error::Certificate`], if a name is not one.
     pub fn server(&self, names: &[&str]) -> Result<Certified, Error> {
+        self.server_within(names, None)
+    }
+
+    /// The same, expired years ago.
+    ///
+    /// # Errors
+    /// As [`server`](Self::server).
+    pub fn expired_server(&self, names: &[&str]) -> Result<Certified, Error> {
+        self.server_within(names, Some((2020, 2021)))
+    }
+
+    fn server_within(&self, names: &[&str], years: Option<(i32, i32)>) -> Result<Certified, Error> {
         let subject = names.first().copied().unwrap_or("server");
         let failed = |source| Error::Certificate {
             subject: subject.to_owned(),
@@ -69,6 +81,10 @@ impl Authority {
         let mut params = CertificateParams::new(alternative_names).map_err(failed)?;
         params.distinguished_name = named(subject).distinguished_name;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        if let Some((from, to)) = years {
+            params.not_before = rcgen::date_time_ymd(from, 1, 1);
+            params.not_after = rcgen::date_time_ymd(to, 1, 1);
+        }
         self.issue(subject, params)
     }
 

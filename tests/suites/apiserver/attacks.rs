@@ -19,7 +19,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use crate::site::Site;
 
 /// A connection on which anything can be sent.
-async fn connect(site: &Site, protocol: &[u8]) -> TlsStream<TcpStream> {
+pub(crate) async fn connect(site: &Site, protocol: &[u8]) -> TlsStream<TcpStream> {
     let mut roots = RootCertStore::empty();
     roots
         .add(CertificateDer::from_pem_slice(site.authority.certificate().as_bytes()).unwrap())
@@ -39,7 +39,7 @@ async fn connect(site: &Site, protocol: &[u8]) -> TlsStream<TcpStream> {
 }
 
 /// All that comes back before the connection is closed, or nothing more comes for a second.
-async fn send(site: &Site, bytes: &[u8]) -> String {
+pub(crate) async fn send(site: &Site, bytes: &[u8]) -> String {
     let mut stream = connect(site, b"http/1.1").await;
     stream.write_all(bytes).await.unwrap();
     let (mut answer, mut buffer) = (Vec::new(), [0; 4096]);
@@ -94,6 +94,18 @@ async fn requests_that_could_be_read_in_two_ways_are_not_read_at_all() {
         (
             "chunked twice over",
             "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n".to_owned(),
+        ),
+        (
+            "a space after the name of a claim",
+            "Impersonate-User : admin\r\nContent-Length: 0\r\n\r\n".to_owned(),
+        ),
+        (
+            "a tab after the name of a claim",
+            "Impersonate-User\t: admin\r\nContent-Length: 0\r\n\r\n".to_owned(),
+        ),
+        (
+            "a claim on a folded line",
+            "X-Folded: a\r\n Impersonate-User: admin\r\nContent-Length: 0\r\n\r\n".to_owned(),
         ),
         (
             "a folded header",
@@ -167,13 +179,14 @@ async fn slow_clients_are_cut_off_and_hold_nobody_up() {
     let Some(site) = Site::start().await else { return };
     let token = site.token("alice").await;
     let begun = Instant::now();
-    // A header that never ends, a protocol that is never named, and not a word.
-    let beginnings: [&[u8]; 3] = [
+    // A header that never ends, a body that never comes, a protocol that is never named, and not a word.
+    let beginnings: [&[u8]; 4] = [
+        b"POST /oauth/token HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nclient_id=",
         b"GET /clusters/lab/version HTTP/1.1\r\nHost: localhost\r\nX-Slow: ",
         b"PRI * HTTP/2.0\r\n",
         b"",
     ];
-    let slow = beginnings.into_iter().cycle().take(99).map(async |beginning| {
+    let slow = beginnings.into_iter().cycle().take(100).map(async |beginning| {
         let mut stream = connect(&site, b"http/1.1").await;
         stream.write_all(beginning).await.unwrap();
         stream.flush().await.unwrap();
@@ -228,4 +241,123 @@ async fn a_rapid_reset_costs_its_own_connection_only() {
     assert!(refused || ended.is_ok(), "20,000 resets are taken");
     let request = site.client.get(format!("{}/version", site.cluster_path()));
     assert_eq!(request.bearer_auth(&token).send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn no_path_leads_out_of_a_cluster() {
+    let Some(site) = Site::start().await else { return };
+    let other = site.config.replace(
+        "clusters:\n",
+        &format!(
+            "clusters:\n- {{name: other, kubeconfig: {:?}}}\n",
+            site.kubernetes.admin_kubeconfig()
+        ),
+    );
+    site.reconfigure(&other).await;
+    let token = site.token("bob").await;
+    let ask = async |path: &str| {
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+        );
+        send(&site, request.as_bytes()).await
+    };
+    for path in ["/clusters/lab/api", "/clusters/other/api", "/gateway/v1/whoami"] {
+        assert_eq!(statuses(&ask(path).await), ["200"], "{path}");
+    }
+    // Everybody may read `/api`, so whatever is answered otherwise was not led there.
+    for path in [
+        "/clusters/lab/../other/api",
+        "/clusters/lab/%2e%2e/other/api",
+        "/clusters/lab/%2E./other/api",
+        "/clusters/lab/..%2fother/api",
+        "/clusters/lab/..%5cother/api",
+        "/clusters/lab/..\\other/api",
+        "/clusters/lab/..;/other/api",
+        "/clusters/lab/;/../other/api",
+        "/clusters/lab//../other/api",
+        "/clusters/lab%2f..%2fother/api",
+        "/clusters/lab%2fapi",
+        "/clusters/lab;x/api",
+        "/clusters/lab#/../other/api",
+        "/clusters/lab%23/api",
+        "/clusters/lab%00/api",
+        "/clusters/%6cab/api",
+        "/clusters/LAB/api",
+        "/clusters//other/api",
+        "/clusters/./other/api",
+        "/clusters/../clusters/other/api",
+        "//clusters/other/api",
+        "/clusters/lab/../../gateway/v1/whoami",
+        "/clusters/lab/%2e%2e/%2e%2e/gateway/v1/whoami",
+        "/clusters/lab/..%2f..%2fgateway/v1/whoami",
+        "/%67ateway/v1/whoami",
+        "/gateway/v1/./whoami",
+        "/gateway//v1/whoami",
+    ] {
+        let answer = ask(path).await;
+        let found = statuses(&answer);
+        assert!(
+            matches!(found.as_slice(), ["400" | "403" | "404"]),
+            "{path} is answered {found:?}: {answer}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_let_in_for_the_path_or_for_who_they_say_they_are() {
+    let Some(site) = Site::start().await else { return };
+    for path in [
+        "/",
+        "/healthz",
+        "/livez",
+        "/readyz",
+        "/metrics",
+        "/version",
+        "/api",
+        "/openid/v1/jwks",
+        "/.well-known/openid-configuration",
+    ] {
+        for (name, value) in [
+            ("user-agent", "kube-probe/1.36"),
+            ("user-agent", "GoogleHC/1.0"),
+            ("user-agent", "ELB-HealthChecker/2.0"),
+            ("x-forwarded-uri", "/livez"),
+            ("x-original-url", "/livez"),
+            ("x-forwarded-for", "127.0.0.1"),
+        ] {
+            for server in [site.cluster_path(), site.root()] {
+                let request = site.client.get(format!("{server}{path}")).header(name, value);
+                let status = request.send().await.unwrap().status();
+                assert_eq!(status, 401, "{server}{path}, {name}: {value}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refused_upgrade_is_one_request_and_names_who_asked() {
+    let Some(site) = Site::start().await else { return };
+    let token = site.token("bob").await;
+    let upgrade = |connection: &str| {
+        format!(
+            "GET /clusters/lab/api/v1/namespaces/default/pods/p/exec?command=id HTTP/1.1\r\nHost: localhost\r\n\
+             Authorization: Bearer {token}\r\nConnection: {connection}\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+    };
+    // What comes behind it without waiting is a request that has to show for itself who it is from.
+    let behind = "GET /clusters/lab/api/v1/secrets HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    for connection in [
+        "Upgrade",
+        "Upgrade, Impersonate-User, Impersonate-Group",
+        "Impersonate-User, Authorization, upgrade",
+    ] {
+        let answer = send(&site, format!("{}{behind}", upgrade(connection)).as_bytes()).await;
+        let found = statuses(&answer);
+        assert!(
+            found == ["403", "401"] || found == ["403"],
+            "{connection} is answered {found:?}: {answer}"
+        );
+        assert!(answer.contains(r#"User \"bob@example.org\" cannot"#), "{answer}");
+    }
 }

@@ -42,12 +42,46 @@ async fn press(client: &Client, key: Key) {
     focused.send_keys(&char::from(key).to_string()).await.unwrap();
 }
 
-/// For people to look at.
-async fn screenshot(client: &Client, name: &str) {
+/// Texts whose contrast is below what WCAG 2.2 asks for (1.4.3), with their contrast.
+const FAINT: &str = r"
+    const luminance = color => {
+        const [r, g, b] = color.match(/[\d.]+/g).map(part => part / 255)
+            .map(part => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const ground = element => {
+        for (; element; element = element.parentElement) {
+            const color = getComputedStyle(element).backgroundColor;
+            if (!color.endsWith(', 0)')) return color;
+        }
+        return 'rgb(255, 255, 255)';
+    };
+    const faint = [];
+    for (const element of document.querySelectorAll('body *')) {
+        if (![...element.childNodes].some(node => node.nodeType === 3 && node.data.trim())) continue;
+        const pair = [getComputedStyle(element).color, ground(element)].map(luminance).sort((a, b) => b - a);
+        const contrast = (pair[0] + 0.05) / (pair[1] + 0.05);
+        if (contrast < 4.5) faint.push(`${element.textContent.trim().slice(0, 40)}: ${contrast.toFixed(1)}`);
+    }
+    return faint;";
+
+/// Looks at a page as people do, by day and by night and on a telephone: every text can be read and
+/// nothing sticks out. Leaves screenshots for people to look at.
+async fn look_at(chromium: &Chromium, name: &str) {
+    let client = chromium.client();
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("screenshots");
     fs::create_dir_all(&directory).unwrap();
-    let png = client.screenshot().await.unwrap();
-    fs::write(directory.join(name).with_extension("png"), png).unwrap();
+    for (width, scheme) in [(390, "light"), (390, "dark"), (1100, "dark"), (1100, "light")] {
+        client.set_window_size(width, 1200).await.unwrap();
+        chromium.prefer(scheme).await.unwrap();
+        let faint = client.execute(FAINT, Vec::new()).await.unwrap();
+        assert_eq!(faint, serde_json::json!([]), "{name}, {scheme}");
+        let beyond = "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
+        let beyond = client.execute(beyond, Vec::new()).await.unwrap();
+        assert_eq!(beyond, 0, "{name} at {width}");
+        let png = client.screenshot().await.unwrap();
+        fs::write(directory.join(format!("{name}-{width}-{scheme}.png")), png).unwrap();
+    }
 }
 
 #[tokio::test]
@@ -62,7 +96,7 @@ async fn a_person_gets_from_the_login_form_to_kubectl_and_out_again() {
 
     client.goto(&site.url()).await.unwrap();
     wait_for_text(client, "Log in with dex").await;
-    screenshot(client, "1-welcome").await;
+    look_at(&chromium, "1-welcome").await;
     // The link that skips to the content, the name, the button: three steps with the keyboard.
     for _ in 0..3 {
         press(client, Key::Tab).await;
@@ -85,7 +119,7 @@ async fn a_person_gets_from_the_login_form_to_kubectl_and_out_again() {
     password.send_keys("alice-password").await.unwrap();
     press(client, Key::Enter).await;
     wait_for_text(client, "You are alice@example.org").await;
-    screenshot(client, "2-home").await;
+    look_at(&chromium, "2-home").await;
     let page = text(client).await.unwrap();
     for expected in [
         "corp:platform",
@@ -121,7 +155,7 @@ async fn a_person_gets_from_the_login_form_to_kubectl_and_out_again() {
     let (mut running, url) = machine.begin_login().await;
     client.goto(&url).await.unwrap();
     wait_for_text(client, "Let a command line act for you?").await;
-    screenshot(client, "3-consent").await;
+    look_at(&chromium, "3-consent").await;
     wait_for(client, "button[value=allow]")
         .await
         .click()
@@ -156,6 +190,11 @@ async fn a_person_gets_from_the_login_form_to_kubectl_and_out_again() {
     let said = complaint(&kubectl, &["get", "namespaces"]).await;
     assert!(said.contains("the session was ended"), "{said}");
 
+    client.goto(&format!("{}/device", site.url())).await.unwrap();
+    wait_for_text(client, "Log in another machine").await;
+    look_at(&chromium, "5-device").await;
+    client.goto(&site.url()).await.unwrap();
+
     // An administrator shuts bob out, and lets him in again.
     let bob = site.kubectl(&site.cluster_path(), &site.token("bob").await);
     bob.succeed(&["auth", "whoami"]).await.unwrap();
@@ -164,7 +203,7 @@ async fn a_person_gets_from_the_login_form_to_kubectl_and_out_again() {
         field.send_keys(text).await.unwrap();
     }
     wait_for(client, "input[name=block]").await.click().await.unwrap();
-    screenshot(client, "4-revocations").await;
+    look_at(&chromium, "4-revocations").await;
     wait_for(client, "form[action='/revocations'] button")
         .await
         .click()
@@ -194,6 +233,12 @@ async fn a_person_gets_from_the_login_form_to_kubectl_and_out_again() {
 
     wait_for(client, "header button").await.click().await.unwrap();
     wait_for_text(client, "Log in with dex").await;
+    client
+        .goto(&format!("{}/callback?state=none", site.url()))
+        .await
+        .unwrap();
+    wait_for_text(client, "You are not logged in").await;
+    look_at(&chromium, "6-not-logged-in").await;
     client.goto(&format!("{}/device", site.url())).await.unwrap();
     wait_for_text(client, "Log in with dex").await;
     chromium.close().await.unwrap();

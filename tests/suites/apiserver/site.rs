@@ -235,7 +235,7 @@ impl Site {
     }
 }
 
-fn digest(token: &str) -> String {
+pub(crate) fn digest(token: &str) -> String {
     use sha2::Digest;
     let digest = sha2::Sha256::digest(token);
     digest.iter().map(|byte| format!("{byte:02x}")).collect()

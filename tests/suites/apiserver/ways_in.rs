@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 
 use reqwest::{Method, StatusCode, header};
 use serde_json::{Value, json};
-use witgate_lab::{Kubectl, Kubernetes, eventually};
+use witgate_lab::{Authority, Kubectl, Kubernetes, OpenLdap, eventually};
 
 use crate::{SOON, complaint, grant, site::Site};
 
@@ -27,6 +27,18 @@ async fn service_accounts_come_with_their_own_tokens_to_their_own_cluster() {
         groups.contains(&json!("system:serviceaccounts:default")),
         "{groups:?}"
     );
+
+    // A token that the cluster gave for somebody else's eyes is none for here.
+    let admin = site.kubernetes.kubectl().unwrap();
+    let for_others = { admin.succeed(&["create", "token", "robot", "--audience=vault"]) }
+        .await
+        .unwrap();
+    let said = complaint(
+        &site.kubectl(&site.cluster_path(), for_others.trim()),
+        &["get", "pods"],
+    )
+    .await;
+    assert!(said.contains("must be logged in"), "{said}");
 
     // The same name in another cluster would be somebody else.
     let other = site.config.replace(
@@ -55,7 +67,6 @@ async fn service_accounts_come_with_their_own_tokens_to_their_own_cluster() {
     assert_eq!(answer["status"]["authenticated"], false, "{answer}");
 
     // A deleted one is out as soon as its cluster is asked again.
-    let admin = site.kubernetes.kubectl().unwrap();
     admin
         .succeed(&["delete", "serviceaccount", "robot"])
         .await
@@ -98,12 +109,63 @@ async fn certificates_are_read_as_kubernetes_reads_them() {
             .unwrap()
             .contains(&json!("corp:machines"))
     );
+    // Names are bytes to Kubernetes, and come through as they are.
+    let zoe = with("zoë", "corp:maschinen");
+    let who = zoe.succeed(&["auth", "whoami", "-o", "json"]).await.unwrap();
+    let who: Value = serde_json::from_str(&who).unwrap();
+    assert_eq!(who["status"]["userInfo"]["username"], "zoë");
+    // Whoever had the gateway's name would have its rights.
+    let gateway = with("witgate", "corp:machines");
+    let said = complaint(&gateway, &["get", "nodes"]).await;
+    assert!(said.contains("the gateway's own name in cluster lab"), "{said}");
     let master = with("root", "system:masters");
     let said = complaint(&master, &["get", "nodes"]).await;
     assert!(
         said.contains("the client certificate's names are refused"),
         "{said}"
     );
+}
+
+#[tokio::test]
+async fn a_certificate_of_another_authority_is_none() {
+    let Some(site) = Site::start().await else { return };
+    let other = Authority::new("somebody else's").unwrap();
+    let certified = other.client("alice@example.org", Some("corp:platform")).unwrap();
+    let identity = format!("{}{}", certified.certificate, certified.key);
+    let identity = reqwest::Identity::from_pem(identity.as_bytes()).unwrap();
+    let client = site.client_with(|client| client.identity(identity));
+    // What the handshake itself makes of it shows with TLS 1.3 when something is read.
+    let answer = client.get(format!("{}/api", site.cluster_path())).send().await;
+    assert!(answer.is_err(), "{answer:?}");
+}
+
+#[tokio::test]
+async fn whoever_is_called_as_the_gateway_is_does_not_have_its_rights() {
+    let Some(site) = Site::start().await else { return };
+    // A directory in which people choose their addresses; the cluster knows the gateway as `witgate`.
+    let base = OpenLdap::BASE;
+    let chosen = format!("dn: uid=bob,ou=people,{base}\nchangetype: modify\nreplace: mail\nmail: witgate\n");
+    site.ldap.modify(&chosen).await.unwrap();
+    let token = site.token("bob").await;
+    let bob = site.kubectl(&site.cluster_path(), &token);
+    for args in [
+        &["auth", "whoami"][..],
+        &["get", "nodes", "--as=admin", "--as-group=system:masters"],
+    ] {
+        let said = complaint(&bob, args).await;
+        assert!(said.contains("the gateway's own name in cluster lab"), "{said}");
+    }
+    let review = json!({
+        "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token},
+    });
+    let answer = { site.client.post(format!("{}/webhooks/token-review", site.url())) }
+        .bearer_auth(Site::APISERVER)
+        .body(review.to_string())
+        .send()
+        .await
+        .unwrap();
+    let answer: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+    assert_eq!(answer["status"]["authenticated"], false, "{answer}");
 }
 
 #[tokio::test]
@@ -293,4 +355,35 @@ async fn whoever_asks_too_often_is_told_when_to_come_again() {
     )
     .await
     .unwrap();
+}
+
+#[tokio::test]
+async fn an_address_that_asks_too_often_is_told_so_whoever_asks() {
+    let Some(site) = Site::start().await else { return };
+    let limited = format!(
+        "{}limits: {{perAddress: {{requestsPerSecond: 1, burst: 5}}}}\n",
+        site.config
+    );
+    site.reconfigure(&limited).await;
+    for path in ["/clusters/lab/version", "/oauth/token"] {
+        let mut refused = None;
+        for number in 0..50 {
+            let request = match path {
+                "/oauth/token" => site.client.post(format!("{}{path}", site.url())),
+                _ => site.client.get(format!("{}{path}", site.url())),
+            };
+            // Where a request says that it comes from does not count.
+            let request = request
+                .header("x-forwarded-for", format!("192.0.2.{number}"))
+                .header("forwarded", format!("for=192.0.2.{number}"));
+            let answer = request.send().await.unwrap();
+            if answer.status() == StatusCode::TOO_MANY_REQUESTS {
+                refused = Some(answer);
+                break;
+            }
+        }
+        let refused = refused.expect("fifty at once are too many");
+        let wait = refused.headers()[header::RETRY_AFTER].to_str().unwrap();
+        assert!((1..=2).contains(&wait.parse::<u64>().unwrap()), "{wait}");
+    }
 }

@@ -49,6 +49,35 @@ async fn a_group_that_is_left_in_the_directory_is_left_here() {
 }
 
 #[tokio::test]
+async fn sessions_end_when_the_issuer_has_lost_their_refresh_tokens() {
+    let port = Port::free().unwrap();
+    let Some(mut people) = People::start(&port).await else {
+        return;
+    };
+    let setup = Setup {
+        session: "{refresh: 1s}".to_owned(),
+        ..people.setup()
+    };
+    let world = World::start(port, &setup).await;
+    let browser = world.browser();
+    log_in_as_alice(&world, &browser).await;
+    // It keeps them in memory, so afterwards it does not know any: as if they had been revoked there.
+    people.dex.restart().await.unwrap();
+    eventually("the session has ended", SOON, async || {
+        let page = browser.open(&world.url("/")).await;
+        if page.text.contains("Log in with dex") {
+            Ok(())
+        } else {
+            Err(page.text)
+        }
+    })
+    .await
+    .unwrap();
+    let written = world.written();
+    assert!(written.contains("a refresh was refused"), "{written}");
+}
+
+#[tokio::test]
 async fn sessions_outlive_an_issuer_that_is_away_for_a_while() {
     let port = Port::free().unwrap();
     let Some(mut people) = People::start(&port).await else {

@@ -37,6 +37,8 @@ pub(crate) struct Setup {
     pub(crate) session: String,
     /// More entries of `plugins`, each a line of YAML.
     pub(crate) plugins: String,
+    /// More sections.
+    pub(crate) sections: String,
 }
 
 /// A running gateway, and clients that trust its certificate.
@@ -64,6 +66,7 @@ impl Default for Setup {
             tenants: Vec::new(),
             session: "{}".to_owned(),
             plugins: String::new(),
+            sections: String::new(),
         }
     }
 }
@@ -83,6 +86,7 @@ impl Setup {
             rules,
             session,
             plugins: more,
+            sections,
             ..
         } = self;
         let lists = [&self.issuers, &self.tokens, &self.basic, &self.tenants].map(|list| list.join(", "));
@@ -110,7 +114,7 @@ impl Setup {
                basic: [{basic}]\n  \
                session: {session}\n\
              prometheus: {{tenants: [{tenants}]}}\n\
-             audit: {{file: audit.log}}\n"
+             audit: {{file: audit.log}}\n{sections}"
         )
     }
 }

@@ -56,6 +56,12 @@ impl Browser {
         self.http.get(url).send().await.unwrap()
     }
 
+    /// The same, as a script of the page's own would do it.
+    pub async fn fetch_from_own_page(&self, url: &str) -> Response {
+        let request = self.http.get(url).header("sec-fetch-site", "same-origin");
+        request.send().await.unwrap()
+    }
+
     /// Fills in the page's first form and sends it off. What is given replaces hidden fields, too.
     pub async fn submit(&self, page: &Page, fields: &[(&str, &str)]) -> Page {
         self.submit_to(page, "", fields).await
