@@ -92,9 +92,9 @@ fn quoted(text: &str) -> String {
 }
 
 /// A pattern as InfluxQL writes it, anchored: InfluxDB before 1.8 does not anchor, and for later
-/// ones it makes no difference.
+/// ones it makes no difference. In Prometheus a dot is a line break too.
 fn regex(pattern: &str) -> String {
-    let mut out = String::from("/^(?:");
+    let mut out = String::from("/^(?s:");
     let mut chars = pattern.chars();
     while let Some(c) = chars.next() {
         match c {
@@ -164,16 +164,16 @@ mod tests {
             ),
             (
                 vec![up(), matcher("path", Matches, r"/a\/b|c\.d")],
-                r#""up" WHERE T AND "path"::tag =~ /^(?:\/a\/b|c\.d)$/"#,
+                r#""up" WHERE T AND "path"::tag =~ /^(?s:\/a\/b|c\.d)$/"#,
             ),
-            (vec![matcher("__name__", Matches, "a|b")], "/^(?:a|b)$/ WHERE T"),
+            (vec![matcher("__name__", Matches, "a|b")], "/^(?s:a|b)$/ WHERE T"),
             (
                 vec![matcher("__name__", Matches, "u.*"), up()],
-                r#""up" WHERE T AND "__name__"::tag =~ /^(?:u.*)$/"#,
+                r#""up" WHERE T AND "__name__"::tag =~ /^(?s:u.*)$/"#,
             ),
             (
                 vec![matcher("__name__", NotMatches, "a")],
-                r#"/.*/ WHERE T AND "__name__"::tag !~ /^(?:a)$/"#,
+                r#"/.*/ WHERE T AND "__name__"::tag !~ /^(?s:a)$/"#,
             ),
             (
                 vec![matcher("job", Equal, "a")],
@@ -197,7 +197,7 @@ mod tests {
             matcher("x\"::tag", Equal, "a' OR 'b'='b\\"),
             matcher("y", Matches, "a/ OR /b\\"),
         ];
-        let expected = r#""a\" WHERE 1=1 --" WHERE T AND "x\"::tag"::tag = 'a\' OR \'b\'=\'b\\' AND "y"::tag =~ /^(?:a\/ OR \/b\)$/"#;
+        let expected = r#""a\" WHERE 1=1 --" WHERE T AND "x\"::tag"::tag = 'a\' OR \'b\'=\'b\\' AND "y"::tag =~ /^(?s:a\/ OR \/b\)$/"#;
         assert_eq!(of(evil.to_vec()).as_deref(), Some(expected));
     }
 
