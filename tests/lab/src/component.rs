@@ -30,7 +30,7 @@ pub enum Component {
     Prometheus,
     /// The current Prometheus.
     CurrentPrometheus,
-    /// VictoriaMetrics' vmagent.
+    /// VictoriaMetrics and its vmagent.
     VictoriaMetrics,
     /// InfluxDB 1.x.
     InfluxDb,
@@ -223,7 +223,7 @@ impl Component {
             Self::Dex => &["dex"],
             Self::OidcProvider => &["lab-oidc-provider"],
             Self::Prometheus | Self::CurrentPrometheus => &["prometheus"],
-            Self::VictoriaMetrics => &["vmagent"],
+            Self::VictoriaMetrics => &["vmagent", "victoria-metrics"],
             Self::InfluxDb => &["influxd"],
         }
     }

@@ -4,7 +4,9 @@ use std::fmt::Display;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
-use witgate_lab::{Dex, DexOptions, Error, Etcd, InfluxDb, Kubelet, Kubernetes, OpenLdap, Prometheus};
+use witgate_lab::{
+    Dex, DexOptions, Error, Etcd, InfluxDb, Kubelet, Kubernetes, OpenLdap, Prometheus, VictoriaMetrics,
+};
 
 /// Where a gateway or a login tool on this machine listens for the browser's return, by habit.
 const REDIRECT_URIS: [&str; 3] = [
@@ -48,16 +50,18 @@ struct Lab {
     dex: Option<Dex>,
     ldap: Option<OpenLdap>,
     influxdb: Option<InfluxDb>,
+    victoriametrics: Option<VictoriaMetrics>,
     prometheus: Option<Prometheus>,
     etcd: Option<Etcd>,
 }
 
 impl Lab {
     async fn start() -> Self {
-        let (kubernetes, (ldap, dex), influxdb, prometheus, etcd) = tokio::join!(
+        let (kubernetes, (ldap, dex), influxdb, victoriametrics, prometheus, etcd) = tokio::join!(
             start("Kubernetes", kubernetes()),
             identity(),
             start("InfluxDB", influxdb()),
+            start("VictoriaMetrics", VictoriaMetrics::start(&[])),
             start("Prometheus", Prometheus::start(|address| scrape_itself(&address))),
             start("etcd", Etcd::start()),
         );
@@ -71,6 +75,7 @@ impl Lab {
             dex,
             ldap,
             influxdb,
+            victoriametrics,
             prometheus,
             etcd,
         }
@@ -135,6 +140,14 @@ impl Lab {
             row(
                 "  look",
                 format!("curl -G {url}/query --data-urlencode 'q=SHOW DATABASES'"),
+            );
+        }
+        if let Some(victoriametrics) = &self.victoriametrics {
+            let url = victoriametrics.url();
+            row("VictoriaMetrics", &url);
+            row(
+                "  look",
+                format!("curl -G {url}/api/v1/export --data-urlencode 'match[]={{__name__!=\"\"}}'"),
             );
         }
         if let Some(prometheus) = &self.prometheus {

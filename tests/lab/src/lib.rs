@@ -31,6 +31,7 @@ mod port;
 mod process;
 mod prometheus;
 mod service;
+mod victoriametrics;
 mod vmagent;
 
 pub use rustix::process::Signal;
@@ -53,5 +54,6 @@ pub use self::{
     port::Port,
     process::Process,
     prometheus::{Prometheus, PrometheusOptions},
+    victoriametrics::VictoriaMetrics,
     vmagent::Vmagent,
 };

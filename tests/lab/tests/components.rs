@@ -8,7 +8,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use witgate_lab::{
     Authority, Component, Dex, DexOptions, Error, Etcd, GroupNames, InfluxDb, Kubectl, Kubernetes, OpenLdap,
-    Process, Prometheus, TokenRequest, eventually, http, require,
+    Process, Prometheus, TokenRequest, VictoriaMetrics, eventually, http, require,
 };
 
 const SOON: Duration = Duration::from_secs(30);
@@ -261,6 +261,30 @@ async fn prometheus_scrapes_itself_and_keeps_its_samples_over_a_restart() {
     ));
     let refused = prometheus.reconfigure("scrape_configs: 7\n").await;
     assert!(matches!(refused, Err(Error::Refused { status: 500, .. })));
+}
+
+#[tokio::test]
+async fn victoriametrics_shows_what_it_was_sent_once_it_is_flushed() {
+    let Ok(()) = require(Component::VictoriaMetrics) else {
+        return;
+    };
+    let victoria = VictoriaMetrics::start(&[("retentionPeriod", "10y")])
+        .await
+        .unwrap();
+    let import = http::client()
+        .post(format!("{}/api/v1/import/prometheus", victoria.url()))
+        .body("up{job=\"a\"} 1.5 1700000000000");
+    import.send().await.unwrap().error_for_status().unwrap();
+    victoria.flush().await.unwrap();
+    let query = [("match[]", "up"), ("start", "0"), ("max_rows_per_line", "1")];
+    let found = victoria.api("export", &query).await.unwrap();
+    assert_eq!(
+        (&found["values"], &found["timestamps"]),
+        (&json!([1.5]), &json!([1_700_000_000_000_u64]))
+    );
+    let process = process_directory(victoria.process());
+    drop(victoria);
+    assert!(!process.exists());
 }
 
 #[tokio::test]
