@@ -1,0 +1,148 @@
+//! The plugins, each with its backend.
+
+use witgate_lab::{Component, InfluxDb, Missing, Prometheus, PrometheusOptions, VictoriaMetrics, require};
+
+/// A plugin, and which backend it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Local,
+    Influx,
+    /// Remote Write 2.0 to the current Prometheus.
+    Prometheus,
+    /// Remote Write 1.0 to Debian's Prometheus 2.42.
+    OldPrometheus,
+    Victoria,
+}
+
+/// A backend that runs.
+#[derive(Debug)]
+pub(crate) enum Backend {
+    Local,
+    Influx(InfluxDb),
+    Prometheus(Prometheus),
+    OldPrometheus(Prometheus),
+    Victoria(VictoriaMetrics),
+}
+
+/// What a Prometheus needs to take samples that are not its newest.
+const PROMETHEUS: &str = "storage: {tsdb: {out_of_order_time_window: 12h}}";
+
+impl Kind {
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Local,
+        Self::Influx,
+        Self::Prometheus,
+        Self::OldPrometheus,
+        Self::Victoria,
+    ];
+
+    /// Whether this machine has the backend.
+    pub(crate) fn require(self) -> Result<(), Missing> {
+        match self {
+            Self::Local => Ok(()),
+            Self::Influx => require(Component::InfluxDb),
+            Self::Prometheus => require(Component::CurrentPrometheus),
+            Self::OldPrometheus => require(Component::Prometheus),
+            Self::Victoria => require(Component::VictoriaMetrics),
+        }
+    }
+
+    pub(crate) async fn start(self) -> Backend {
+        let prometheus = async |current| {
+            let features = match current {
+                true => "--enable-feature=exemplar-storage",
+                false => "--enable-feature=native-histograms,exemplar-storage",
+            };
+            let options = PrometheusOptions {
+                current,
+                args: vec![
+                    "--web.enable-remote-write-receiver".to_owned(),
+                    features.to_owned(),
+                ],
+            };
+            Prometheus::start_with(options, |_| PROMETHEUS.to_owned())
+                .await
+                .unwrap()
+        };
+        match self {
+            Self::Local => Backend::Local,
+            Self::Influx => {
+                let influx = InfluxDb::start().await.unwrap();
+                influx.create_database("lab").await.unwrap();
+                Backend::Influx(influx)
+            }
+            Self::Prometheus => Backend::Prometheus(prometheus(true).await),
+            Self::OldPrometheus => Backend::OldPrometheus(prometheus(false).await),
+            Self::Victoria => Backend::Victoria(VictoriaMetrics::start(&[]).await.unwrap()),
+        }
+    }
+}
+
+impl Backend {
+    /// The plugin's file, its `config` and its `grants`.
+    pub(crate) fn plugin(&self) -> (&'static str, String, String) {
+        let reach = |url: &str| format!("{{http: [{{origin: '{url}', addresses: private}}]}}");
+        match self {
+            Self::Local => (
+                "storage-local",
+                "{retention: forever}".to_owned(),
+                "{keyValue: {maxBytes: 1GiB}}".to_owned(),
+            ),
+            Self::Influx(influx) => {
+                let url = influx.url();
+                let config = format!("{{url: '{url}', database: lab}}");
+                ("storage-influxdb", config, reach(&url))
+            }
+            Self::Prometheus(prometheus) => {
+                let url = prometheus.url();
+                let config = format!("{{writeUrl: '{url}/api/v1/write', readUrl: '{url}/api/v1/read'}}");
+                ("storage-prometheus", config, reach(&url))
+            }
+            Self::OldPrometheus(prometheus) => {
+                let url = prometheus.url();
+                let config = format!(
+                    "{{writeUrl: '{url}/api/v1/write', readUrl: '{url}/api/v1/read', version: '1.0', \
+                     holds: [exemplars, metadata]}}"
+                );
+                ("storage-prometheus", config, reach(&url))
+            }
+            Self::Victoria(victoria) => {
+                let url = victoria.url();
+                (
+                    "storage-victoriametrics",
+                    format!("{{url: '{url}'}}"),
+                    reach(&url),
+                )
+            }
+        }
+    }
+
+    /// Makes what was written visible, where that takes a while.
+    pub(crate) async fn settle(&self) {
+        if let Self::Victoria(victoria) = self {
+            victoria.flush().await.unwrap();
+        }
+    }
+
+    /// Kills it as a crash would.
+    pub(crate) fn kill(&mut self) {
+        match self {
+            Self::Local => {}
+            Self::Influx(influx) => influx.kill(),
+            Self::Prometheus(prometheus) | Self::OldPrometheus(prometheus) => prometheus.kill(),
+            Self::Victoria(victoria) => victoria.kill(),
+        }
+    }
+
+    /// Starts it again.
+    pub(crate) async fn restart(&mut self) {
+        match self {
+            Self::Local => {}
+            Self::Influx(influx) => influx.restart().await.unwrap(),
+            Self::Prometheus(prometheus) | Self::OldPrometheus(prometheus) => {
+                prometheus.restart().await.unwrap();
+            }
+            Self::Victoria(victoria) => victoria.restart().await.unwrap(),
+        }
+    }
+}
