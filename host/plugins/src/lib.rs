@@ -38,8 +38,8 @@ pub use runtime::{Options, Runtime, RuntimeError};
 pub use secrets::SecretError;
 pub use stats::Counts;
 pub use storage::{
-    Batch, Breach, Context, Cursor, Datum, Exemplars, Histograms, Kinds, MatchOperation, Matcher,
-    MetricFamily, MetricKind, Query, Receipt, Rejection, Storage, StorageError,
+    Batch, Breach, Chunks, Context, Cursor, Datum, Exemplars, Histograms, Kinds, MatchOperation, Matcher,
+    MetricFamily, MetricKind, Piece, Query, Receipt, Rejection, Storage, StorageError,
 };
 
 /// Why a plugin could not be asked, or did not answer. The instance is gone; the next call gets

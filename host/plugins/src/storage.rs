@@ -1,7 +1,9 @@
 //! What a storage plugin is to the rest of the gateway, whichever way it is implemented.
 
+mod chunks;
 mod shape;
 
+pub use chunks::Chunks;
 pub use shape::Breach;
 
 use super::CallError;
@@ -16,6 +18,9 @@ pub trait Storage: Send + Sync + std::fmt::Debug {
     /// What the backend can hold besides samples.
     fn holds(&self) -> Kinds;
 
+    /// Whether every value comes back with all of its 64 bits.
+    fn is_exact(&self) -> bool;
+
     /// Stores a batch; returns when the backend has acknowledged it.
     async fn write(&self, context: &Context, batch: &Batch) -> Result<Receipt, StorageError>;
 
@@ -26,9 +31,21 @@ pub trait Storage: Send + Sync + std::fmt::Debug {
 /// A query's answer, in pieces. Dropping it ends the query.
 #[async_trait::async_trait]
 pub trait Cursor: Send {
-    /// The next piece of about `samples` samples, or `None` at the end. Series come in any order,
-    /// and a series that is cut goes on at the beginning of the next piece.
-    async fn next(&mut self, samples: u32) -> Result<Option<Batch>, StorageError>;
+    /// Whether the series come sorted by their labels without [`Query::without`], each once.
+    fn is_sorted(&self) -> bool;
+
+    /// The next piece of about `samples` samples, or `None` at the end. A series that is cut goes on
+    /// at the beginning of the next piece.
+    async fn next(&mut self, samples: u32) -> Result<Option<Piece>, StorageError>;
+}
+
+/// What a cursor gives at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// Samples, each by itself.
+    Samples(Batch),
+    /// Samples in Prometheus' chunks.
+    Chunks(Chunks),
 }
 
 /// What there is besides samples.
@@ -208,6 +225,8 @@ pub struct Query {
     pub matchers: Vec<Matcher>,
     /// Whether only the series are wanted, without their samples.
     pub only_series: bool,
+    /// The label that is taken out of every series that is found; see [`Cursor::is_sorted`].
+    pub without: Option<String>,
 }
 
 /// A condition on one label; an absent label has the empty value.

@@ -3,7 +3,7 @@
 
 use std::sync::Mutex;
 
-use witgate_plugins::{Batch, Context, Cursor, Kinds, Query, Receipt, Storage, StorageError};
+use witgate_plugins::{Batch, Context, Cursor, Kinds, Piece, Query, Receipt, Storage, StorageError};
 
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
@@ -25,6 +25,10 @@ impl Storage for Memory {
         self.holds
     }
 
+    fn is_exact(&self) -> bool {
+        true
+    }
+
     async fn write(&self, _: &Context, batch: &Batch) -> Result<Receipt, StorageError> {
         if let Some(error) = self.fail.lock().unwrap().take() {
             return Err(error);
@@ -40,7 +44,11 @@ impl Storage for Memory {
 
 #[async_trait::async_trait]
 impl Cursor for Pieces {
-    async fn next(&mut self, _: u32) -> Result<Option<Batch>, StorageError> {
-        Ok(self.0.next())
+    fn is_sorted(&self) -> bool {
+        false
+    }
+
+    async fn next(&mut self, _: u32) -> Result<Option<Piece>, StorageError> {
+        Ok(self.0.next().map(Piece::Samples))
     }
 }

@@ -8,7 +8,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use futures::stream;
 use http::{Method, Request, StatusCode, header};
 use prost::Message;
-use witgate_plugins::{Query, StorageError};
+use witgate_plugins::{Piece, Query, StorageError};
 
 use crate::{
     Remote,
@@ -127,11 +127,16 @@ impl Remote {
             end,
             matchers: matchers.plain.clone(),
             only_series,
+            without: label.map(|(name, _)| name.to_owned()),
         };
         let mut cursor = tenant.storage.read(&tenant.context(request_id), &asked).await?;
         let limits = &tenant.limits;
         let mut given = 0;
         while let Some(piece) = cursor.next(PIECE).await? {
+            let piece = match piece {
+                Piece::Samples(batch) => batch,
+                Piece::Chunks(_) => return Err(unread()),
+            };
             given += piece.timestamps.len() + piece.histograms.timestamps.len();
             if given / GIVEN_FOR_ONE > limits.read_samples {
                 return Err(ReadError::Wrong(format!(
@@ -184,6 +189,14 @@ impl Remote {
         }
         Ok(request)
     }
+}
+
+/// What is said to a plugin that answers with chunks.
+fn unread() -> ReadError {
+    ReadError::Storage(StorageError::Unavailable {
+        message: "the storage answers with chunks, which this gateway does not read".to_owned(),
+        retry_after: None,
+    })
 }
 
 /// The first form that the client takes and that there is; samples, if it does not say.

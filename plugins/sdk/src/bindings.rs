@@ -53,6 +53,8 @@ pub mod storage {
         path: ["../../wit/host-0.1.0", "../../wit/storage-0.1.0"],
         world: "witgate:storage/storage-plugin",
         additional_derives: [PartialEq, Eq],
+        // It holds a handle.
+        additional_derives_ignore: ["answer"],
         pub_export_macro: true,
         default_bindings_module: "witgate_sdk::bindings::storage",
         with: { "witgate:host/log@0.1.0": super::host::witgate::host::log },

@@ -1,6 +1,8 @@
 //! What a storage plugin implements.
 
 mod batch;
+mod chunks;
+mod symbols;
 
 use std::cell::RefCell;
 use std::fmt;
@@ -12,10 +14,11 @@ use crate::bindings::storage::exports::witgate::storage::store;
 use crate::config;
 
 pub use crate::bindings::storage::witgate::storage::types::{
-    Batch, Context, Datum, Exemplars, Failure, Family, Histograms, Kinds, MatchOperation, Matcher,
-    MetricKind, Query, Receipt, Rejection, Trouble,
+    Batch, Capacity, Chunks, Context, Datum, Exemplars, Failure, Family, Histograms, Kinds, MatchOperation,
+    Matcher, MetricKind, Piece, Query, Receipt, Rejection, Trouble,
 };
 pub use batch::{BatchBuilder, Exemplar, Histogram, Sample, Series};
+pub use chunks::{Chunk, ChunksBuilder, ChunksSeries, Encoding};
 
 /// A storage plugin: stores samples and finds them again. Export it with
 /// [`export_storage!`](crate::export_storage).
@@ -39,6 +42,11 @@ pub trait Storage: Sized + 'static {
         Kinds::empty()
     }
 
+    /// Whether every value comes back with all of its 64 bits. A backend that rounds says no.
+    fn holds_exactly(&self) -> bool {
+        true
+    }
+
     /// Says whether the backend can be used.
     fn check(&mut self) -> Result<(), Failure>;
 
@@ -52,8 +60,15 @@ pub trait Storage: Sized + 'static {
 
 /// A query's answer, in pieces. Dropping it ends the query.
 pub trait Cursor: 'static {
+    /// Whether the series come sorted by their labels, each once: those of the query's `without` not
+    /// counted. `witgate:storage` says how that is meant. The gateway then streams the answer, and
+    /// else collects it first. Asked once, before the first piece.
+    fn sorted(&self) -> bool {
+        false
+    }
+
     /// The next piece of about `samples` samples, or none at the end.
-    fn next(&mut self, samples: u32) -> Result<Option<Batch>, Failure>;
+    fn next(&mut self, samples: u32) -> Result<Option<Piece>, Failure>;
 }
 
 /// A [`Storage`] as the component exports it. Made by
@@ -66,7 +81,7 @@ pub struct ExportedCursor(RefCell<Box<dyn Cursor>>);
 /// Makes a [`Storage`] what this component exports.
 ///
 /// ```
-/// use witgate_sdk::storage::{Batch, Context, Cursor, Failure, Query, Receipt, Storage};
+/// use witgate_sdk::storage::{Batch, Context, Cursor, Failure, Piece, Query, Receipt, Storage};
 ///
 /// struct Nowhere;
 /// struct Nothing;
@@ -89,7 +104,7 @@ pub struct ExportedCursor(RefCell<Box<dyn Cursor>>);
 /// }
 ///
 /// impl Cursor for Nothing {
-///     fn next(&mut self, _: u32) -> Result<Option<Batch>, Failure> {
+///     fn next(&mut self, _: u32) -> Result<Option<Piece>, Failure> {
 ///         Ok(None)
 ///     }
 /// }
@@ -146,11 +161,14 @@ impl<P: Storage> Store for P {
 impl<P: Storage> store::Guest for Exported<P> {
     type Cursor = ExportedCursor;
 
-    fn init(config: String) -> Result<Kinds, String> {
+    fn init(config: String) -> Result<Capacity, String> {
         let plugin = P::new(config::parse(&config)?)?;
-        let holds = plugin.holds();
+        let capacity = Capacity {
+            kinds: plugin.holds(),
+            exact_values: plugin.holds_exactly(),
+        };
         PLUGIN.with(|slot| slot.replace(Some(Box::new(plugin))));
-        Ok(holds)
+        Ok(capacity)
     }
 
     fn check() -> Result<(), Failure> {
@@ -161,14 +179,17 @@ impl<P: Storage> store::Guest for Exported<P> {
         with_plugin(|plugin| plugin.write(&context, &batch))
     }
 
-    fn read(context: Context, query: Query) -> Result<store::Cursor, Failure> {
+    fn read(context: Context, query: Query) -> Result<store::Answer, Failure> {
         let cursor = with_plugin(|plugin| plugin.read(&context, query))?;
-        Ok(store::Cursor::new(ExportedCursor(RefCell::new(cursor))))
+        Ok(store::Answer {
+            sorted: cursor.sorted(),
+            series: store::Cursor::new(ExportedCursor(RefCell::new(cursor))),
+        })
     }
 }
 
 impl store::GuestCursor for ExportedCursor {
-    fn next(&self, samples: u32) -> Result<Option<Batch>, Failure> {
+    fn next(&self, samples: u32) -> Result<Option<Piece>, Failure> {
         self.0.borrow_mut().next(samples)
     }
 }
@@ -182,6 +203,18 @@ impl<P> fmt::Debug for Exported<P> {
 impl fmt::Debug for ExportedCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ExportedCursor")
+    }
+}
+
+impl From<Batch> for Piece {
+    fn from(batch: Batch) -> Self {
+        Piece::Samples(batch)
+    }
+}
+
+impl From<Chunks> for Piece {
+    fn from(chunks: Chunks) -> Self {
+        Piece::Chunks(chunks)
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use witgate_sdk::http::{Body, Client};
-use witgate_sdk::storage::{Batch, BatchBuilder, Cursor, Failure, Sample};
+use witgate_sdk::storage::{BatchBuilder, Cursor, Failure, Piece, Sample};
 
 use crate::server::{Place, Server, query_error};
 
@@ -140,11 +140,11 @@ impl Rows {
 }
 
 impl Cursor for Rows {
-    fn next(&mut self, samples: u32) -> Result<Option<Batch>, Failure> {
+    fn next(&mut self, samples: u32) -> Result<Option<Piece>, Failure> {
         let mut builder = BatchBuilder::default();
         let mut last = Labels::new();
         while builder.sample_count() < samples.max(1) as usize && self.chunk(&mut builder, &mut last)? {}
-        Ok((builder.sample_count() > 0).then(|| builder.finish()))
+        Ok((builder.sample_count() > 0).then(|| builder.finish().into()))
     }
 }
 
@@ -177,6 +177,8 @@ fn add(builder: &mut BatchBuilder, last: &mut Labels, series: &Series<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use witgate_sdk::storage::Batch;
+
     use super::*;
 
     fn rows(pieces: &[&str]) -> Rows {
@@ -190,6 +192,13 @@ mod tests {
         Rows {
             body: Some(Body::new(Script(pieces.into_iter()))),
             ..Rows::none()
+        }
+    }
+
+    fn piece(rows: &mut Rows, samples: u32) -> Option<Batch> {
+        match rows.next(samples).unwrap()? {
+            Piece::Samples(batch) => Some(batch),
+            Piece::Chunks(_) => panic!("InfluxDB has none"),
         }
     }
 
@@ -231,7 +240,7 @@ mod tests {
     #[test]
     fn every_bit_comes_back_and_a_series_that_is_cut_goes_on() {
         let stale = 0x7ff0_0000_0000_0002;
-        let batch = rows(&[FIRST, SECOND, THIRD]).next(u32::MAX).unwrap().unwrap();
+        let batch = piece(&mut rows(&[FIRST, SECOND, THIRD]), u32::MAX).unwrap();
         let up = [
             (1, (-0.0f64).to_bits()),
             (2, 1e21f64.to_bits()),
@@ -251,7 +260,7 @@ mod tests {
         let whole = [FIRST, SECOND, THIRD].concat();
         let (head, tail) = whole.split_at(FIRST.len() + 10);
         let mut rows = rows(&[&head[..5], &head[5..], tail.trim_end()]);
-        let sizes: Vec<_> = std::iter::from_fn(|| rows.next(3).unwrap())
+        let sizes: Vec<_> = std::iter::from_fn(|| piece(&mut rows, 3))
             .map(|batch| batch.sample_count())
             .collect();
         assert_eq!(sizes, [3, 3]);

@@ -136,6 +136,7 @@ mod tests {
                 start: 1,
                 end: 2,
                 only_series: false,
+                without: None,
                 matchers,
             },
         )?;
@@ -213,6 +214,7 @@ mod tests {
             start: 2,
             end: 1,
             only_series: false,
+            without: None,
             matchers: vec![],
         };
         assert_eq!(statement(&place, &backwards), None);
@@ -220,6 +222,7 @@ mod tests {
             start: i64::MIN,
             end: i64::MAX,
             only_series: false,
+            without: None,
             matchers: vec![],
         };
         let statement = statement(&place, &everything).unwrap();

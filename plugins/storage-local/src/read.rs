@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use witgate_sdk::key_value::{Entry, KeyValue};
 use witgate_sdk::storage::{
-    Batch, BatchBuilder, Cursor, Failure, Histogram, MatchOperation, Matcher, Query, Sample,
+    self, BatchBuilder, Cursor, Failure, Histogram, MatchOperation, Matcher, Query, Sample,
 };
 
 use crate::key::{self, DAY, SeriesId, Tenant};
@@ -119,7 +119,7 @@ impl<K: KeyValue> Series<K> {
 }
 
 impl<K: KeyValue + 'static> Cursor for Series<K> {
-    fn next(&mut self, samples: u32) -> Result<Option<Batch>, Failure> {
+    fn next(&mut self, samples: u32) -> Result<Option<storage::Piece>, Failure> {
         let mut piece = Piece {
             batch: BatchBuilder::default(),
             series: None,
@@ -131,7 +131,7 @@ impl<K: KeyValue + 'static> Cursor for Series<K> {
             }
             self.left.pop_front();
         }
-        Ok((piece.batch.sample_count() > 0).then(|| piece.batch.finish()))
+        Ok((piece.batch.sample_count() > 0).then(|| piece.batch.finish().into()))
     }
 }
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use witgate_sdk::key_value::{KeyValue, Memory};
 use witgate_sdk::storage::{
-    Batch, BatchBuilder, Context, Cursor, Failure, Histogram, MatchOperation, Matcher, Query, Receipt,
+    Batch, BatchBuilder, Context, Cursor, Failure, Histogram, MatchOperation, Matcher, Piece, Query, Receipt,
     Sample, Storage,
 };
 
@@ -71,11 +71,12 @@ fn read_as(
         end: range.1,
         matchers,
         only_series: false,
+        without: None,
     };
     let mut cursor = local.read(&tenant(name), query).unwrap();
     let mut found = Found::new();
     let mut last = None;
-    while let Some(batch) = cursor.next(page).unwrap() {
+    while let Some(Piece::Samples(batch)) = cursor.next(page).unwrap() {
         assert!(batch.sample_count() <= page as usize);
         for series in batch.series() {
             let labels: Vec<_> = series
@@ -360,15 +361,13 @@ fn a_space_that_fails_loses_nothing_that_was_acknowledged() {
         end: i64::MAX,
         matchers: named("up"),
         only_series: false,
+        without: None,
     };
     assert_eq!(
-        local
-            .read(&tenant("t"), query)
-            .unwrap()
-            .next(9)
-            .unwrap()
-            .unwrap()
-            .sample_count(),
+        match local.read(&tenant("t"), query).unwrap().next(9).unwrap() {
+            Some(Piece::Samples(batch)) => batch.sample_count(),
+            other => panic!("{other:?}"),
+        },
         1
     );
 }
@@ -400,10 +399,11 @@ fn histograms_are_kept_beside_samples() {
             end: NOW,
             matchers: vec![matcher("job", MatchOperation::Equal, "a")],
             only_series: false,
+            without: None,
         };
         let mut cursor = local.read(&tenant("t"), query).unwrap();
         let (mut histograms, mut samples) = (Vec::new(), Vec::new());
-        while let Some(batch) = cursor.next(page).unwrap() {
+        while let Some(Piece::Samples(batch)) = cursor.next(page).unwrap() {
             for series in batch.series() {
                 assert_eq!(series.labels().collect::<Vec<_>>(), labels);
                 let found = series.histograms();

@@ -23,6 +23,30 @@ pub enum Breach {
     /// Columns of different lengths.
     #[error("`{0}` and `{1}` are of different lengths")]
     Lengths(&'static str, &'static str),
+    /// A chunk in an encoding that is not one of the contract's.
+    #[error("`encodings` has {0}, and the contract 1, 2 and 3")]
+    Encoding(u8),
+    /// A chunk that ends before it begins, or begins before the one before has ended.
+    #[error(
+        "a chunk of series {series} from {first} to {last} ends before it begins, or begins before \
+         the one before it has ended"
+    )]
+    Order {
+        /// The series' place.
+        series: u32,
+        /// The chunk's first timestamp.
+        first: i64,
+        /// Its last one.
+        last: i64,
+    },
+    /// A chunk without a sample.
+    #[error("the chunk of series {series} at {first} has no sample")]
+    EmptyChunk {
+        /// The series' place.
+        series: u32,
+        /// The chunk's first timestamp.
+        first: i64,
+    },
     /// A rejection that is about nothing.
     #[error("it rejects {count} of kind {kind:?} of series {series}, which has {has}")]
     Rejection {
@@ -42,45 +66,24 @@ impl Batch {
     /// its column and after the one before, every label is a pair of symbols, and every symbol is
     /// UTF-8. The order of labels and samples is not checked.
     pub fn check(&self) -> Result<(), Breach> {
-        ends("symbol-ends", &self.symbol_ends, self.symbol_bytes.len())?;
-        ends("label-ends", &self.label_ends, self.labels.len())?;
+        labels(
+            &self.symbol_ends,
+            &self.symbol_bytes,
+            &self.label_ends,
+            &self.labels,
+        )?;
         ends("sample-ends", &self.sample_ends, self.timestamps.len())?;
-        if self.timestamps.len() != self.values.len() {
-            return Err(Breach::Lengths("timestamps", "values"));
-        }
-        if self.label_ends.len() != self.sample_ends.len() {
-            return Err(Breach::Lengths("label-ends", "sample-ends"));
-        }
-        if self.label_ends.iter().any(|end| end % 2 == 1) {
-            return Err(Breach::Pair);
-        }
-        if self.symbol_ends.first().is_some_and(|end| *end != 0) {
-            return Err(Breach::FirstSymbol);
-        }
-        let text = std::str::from_utf8(&self.symbol_bytes).map_err(|_| Breach::Text)?;
-        if self
-            .symbol_ends
-            .iter()
-            .any(|end| !text.is_char_boundary(*end as usize))
-        {
-            return Err(Breach::Text);
-        }
+        same("timestamps", self.timestamps.len(), "values", self.values.len())?;
+        let series = self.label_ends.len();
+        same("label-ends", series, "sample-ends", self.sample_ends.len())?;
         let families = { &self.families }.iter();
         let families = families.flat_map(|family| [&family.name, &family.help, &family.unit]);
         let named = self.labels.iter().chain(&self.exemplars.labels).chain(families);
-        let symbols = self.symbol_ends.len();
-        match named.max() {
-            Some(symbol) if *symbol as usize >= symbols => return Err(Breach::Symbol(*symbol, symbols)),
-            _ => {}
-        }
+        symbols(named, self.symbol_ends.len())?;
         self.check_others()
     }
 
     fn check_others(&self) -> Result<(), Breach> {
-        let same = |a, has: usize, b, expected: usize| match has == expected {
-            true => Ok(()),
-            false => Err(Breach::Lengths(a, b)),
-        };
         if !self.start_timestamps.is_empty() {
             let starts = self.start_timestamps.len();
             same("start-timestamps", starts, "timestamps", self.timestamps.len())?;
@@ -168,8 +171,46 @@ impl Rejection {
     }
 }
 
+/// Whether every symbol is UTF-8 and the first one empty, and every label a pair.
+pub(super) fn labels(
+    symbol_ends: &[u32],
+    symbol_bytes: &[u8],
+    label_ends: &[u32],
+    labels: &[u32],
+) -> Result<(), Breach> {
+    ends("symbol-ends", symbol_ends, symbol_bytes.len())?;
+    ends("label-ends", label_ends, labels.len())?;
+    if label_ends.iter().any(|end| end % 2 == 1) {
+        return Err(Breach::Pair);
+    }
+    if symbol_ends.first().is_some_and(|end| *end != 0) {
+        return Err(Breach::FirstSymbol);
+    }
+    let text = std::str::from_utf8(symbol_bytes).map_err(|_| Breach::Text)?;
+    match symbol_ends.iter().all(|end| text.is_char_boundary(*end as usize)) {
+        true => Ok(()),
+        false => Err(Breach::Text),
+    }
+}
+
+/// Whether all that are named are there.
+pub(super) fn symbols<'a>(named: impl Iterator<Item = &'a u32>, symbols: usize) -> Result<(), Breach> {
+    match named.max() {
+        Some(symbol) if *symbol as usize >= symbols => Err(Breach::Symbol(*symbol, symbols)),
+        _ => Ok(()),
+    }
+}
+
+/// Whether two columns are of one length.
+pub(super) fn same(a: &'static str, has: usize, b: &'static str, expected: usize) -> Result<(), Breach> {
+    match has == expected {
+        true => Ok(()),
+        false => Err(Breach::Lengths(a, b)),
+    }
+}
+
 /// Whether `ends` goes up to exactly `length` without going back.
-fn ends(name: &'static str, ends: &[u32], length: usize) -> Result<(), Breach> {
+pub(super) fn ends(name: &'static str, ends: &[u32], length: usize) -> Result<(), Breach> {
     let covers = ends.last().map_or(0, |end| *end as usize) == length;
     if covers && ends.is_sorted() {
         Ok(())

@@ -8,8 +8,8 @@ use wasmtime::{
 };
 
 use crate::{
-    Batch, Context, Cursor, Datum, Exemplars, Histograms, Kinds, MatchOperation, MetricFamily, MetricKind,
-    Query, Receipt, Rejection, Storage, StorageError,
+    Batch, Chunks, Context, Cursor, Datum, Exemplars, Histograms, Kinds, MatchOperation, MetricFamily,
+    MetricKind, Piece, Query, Receipt, Rejection, Storage, StorageError,
     denials::Printable,
     guest::Guest,
     pool::{Contract, Lease, Pool, Started},
@@ -43,12 +43,19 @@ struct Pieces {
     lease: Lease<Store>,
     request: String,
     cursor: Option<ResourceAny>,
+    is_sorted: bool,
+}
+
+/// What a plugin says of its backend when it starts.
+pub(super) struct Told {
+    kinds: Kinds,
+    exact_values: bool,
 }
 
 impl Contract for Store {
     type Linked = bindings::StoragePre<Guest>;
     type Exports = bindings::Storage;
-    type Told = Kinds;
+    type Told = Told;
 
     /// Many: an instance is warm, with its memory grown to what a batch needs. Not endless,
     /// because whatever leaks is freed only with its instance: what a plugin forgets, and the
@@ -66,7 +73,13 @@ impl Contract for Store {
     ) -> wasmtime::Result<Started<Self>> {
         let exports = linked.instantiate_async(&mut *store).await?;
         let ready = exports.witgate_storage_store().call_init(store, config).await?;
-        Ok(ready.map(|kinds| (exports, kinds.into())))
+        Ok(ready.map(|capacity| {
+            let told = Told {
+                kinds: capacity.kinds.into(),
+                exact_values: capacity.exact_values,
+            };
+            (exports, told)
+        }))
     }
 }
 
@@ -84,7 +97,11 @@ impl Storage for Pool<Store> {
     }
 
     fn holds(&self) -> Kinds {
-        *self.told()
+        self.told().kinds
+    }
+
+    fn is_exact(&self) -> bool {
+        self.told().exact_values
     }
 
     async fn write(&self, context: &Context, batch: &Batch) -> Result<Receipt, StorageError> {
@@ -127,22 +144,28 @@ impl Storage for Pool<Store> {
             end: query.end,
             matchers: &matchers,
             only_series: query.only_series,
+            without: query.without.as_deref(),
         };
         let opened = store.call_read(call.store, lower_context(context, &attributes), asked);
         let outcome = call.clock.run(opened).await;
-        let cursor = lease.end(outcome)??;
+        let answer = lease.end(outcome)??;
         lease.hold();
         Ok(Box::new(Pieces {
             lease,
             request: context.request_id.clone(),
-            cursor: Some(cursor),
+            cursor: Some(answer.series),
+            is_sorted: answer.sorted,
         }))
     }
 }
 
 #[async_trait::async_trait]
 impl Cursor for Pieces {
-    async fn next(&mut self, samples: u32) -> Result<Option<Batch>, StorageError> {
+    fn is_sorted(&self) -> bool {
+        self.is_sorted
+    }
+
+    async fn next(&mut self, samples: u32) -> Result<Option<Piece>, StorageError> {
         let Some(cursor) = self.cursor else {
             return Ok(None);
         };
@@ -165,9 +188,13 @@ impl Cursor for Pieces {
             }
         };
         self.lease.hold();
-        let batch = Batch::from(piece);
-        match batch.check() {
-            Ok(()) => Ok(Some(batch)),
+        let piece = Piece::from(piece);
+        let checked = match &piece {
+            Piece::Samples(batch) => batch.check(),
+            Piece::Chunks(chunks) => chunks.check(),
+        };
+        match checked {
+            Ok(()) => Ok(Some(piece)),
             Err(breach) => Err(self.lease.condemn(&breach.to_string()).into()),
         }
     }
@@ -258,6 +285,32 @@ fn lower_matcher(matcher: &crate::Matcher) -> types::Matcher<'_> {
         name: &matcher.name,
         operation,
         value: &matcher.value,
+    }
+}
+
+impl From<types::Piece> for Piece {
+    fn from(piece: types::Piece) -> Self {
+        match piece {
+            types::Piece::Samples(batch) => Self::Samples(batch.into()),
+            types::Piece::Chunks(chunks) => Self::Chunks(chunks.into()),
+        }
+    }
+}
+
+impl From<types::Chunks> for Chunks {
+    fn from(chunks: types::Chunks) -> Self {
+        Self {
+            symbol_bytes: chunks.symbol_bytes,
+            symbol_ends: chunks.symbol_ends,
+            labels: chunks.labels,
+            label_ends: chunks.label_ends,
+            ends: chunks.ends,
+            encodings: chunks.encodings,
+            firsts: chunks.first_timestamps,
+            lasts: chunks.last_timestamps,
+            byte_ends: chunks.byte_ends,
+            bytes: chunks.bytes,
+        }
     }
 }
 

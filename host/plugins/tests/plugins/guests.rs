@@ -97,7 +97,8 @@ pub(crate) fn claims_that(init: &str) -> Vec<u8> {
 /// A storage plugin. By the first letter of the tenant its `write` misbehaves as a claims plugin
 /// does, or sleeps for an hour (`w`), rejects a series that isn't there (`x`), says unavailable
 /// (`u`), or else stores everything. Its `read` gives two pieces of one empty series each, with
-/// broken columns for the tenant `b`.
+/// broken columns for the tenant `b`, and broken
+/// chunks for `c`.
 pub(crate) fn storage() -> Vec<u8> {
     let core = format!(
         r#"(module
@@ -105,7 +106,7 @@ pub(crate) fn storage() -> Vec<u8> {
             (import "wasi:io/poll@0.2.0" "[method]pollable.block" (func $block (param i32)))
             (import "[export]witgate:storage/store@0.1.0" "[resource-new]cursor" (func $cursor (param i32) (result i32)))
             {MEMORY} {MOODS}
-            (global $broken (mut i32) (i32.const 0))
+            (global $read (mut i32) (i32.const 0))
             ;; unavailable, "down", retry after 1500 ms
             (data (i32.const 1100) "\01\00\00\00" "\00\00\00\00" "\00\08\00\00\04\00\00\00" "\01\00\00\00\dc\05\00\00")
             (data (i32.const 2048) "down")
@@ -114,15 +115,19 @@ pub(crate) fn storage() -> Vec<u8> {
             (data (i32.const 2112) "\05\00\00\00" "\00\00\00\00" "\07\00\00\00" "\00\08\00\00\04\00\00\00")
             ;; some batch with one symbol, which is "", and one series without labels and samples; all of
             ;; the lists that follow are empty
-            (data (i32.const 1300) "\00\00\00\00" "\01\00\00\00"
+            (data (i32.const 1300) "\00\00\00\00" "\01\00\00\00" "\00\00\00\00"
                 "\00\00\00\00\00\00\00\00" "\80\08\00\00\01\00\00\00" "\00\00\00\00\00\00\00\00"
                 "\80\08\00\00\01\00\00\00" "\00\00\00\00\00\00\00\00" "\00\00\00\00\00\00\00\00"
                 "\80\08\00\00\01\00\00\00")
             ;; the same with ends that go beyond their columns
-            (data (i32.const 1500) "\00\00\00\00" "\01\00\00\00"
+            (data (i32.const 1500) "\00\00\00\00" "\01\00\00\00" "\00\00\00\00"
                 "\00\00\00\00\00\00\00\00" "\84\08\00\00\01\00\00\00" "\00\00\00\00\00\00\00\00"
                 "\80\08\00\00\01\00\00\00" "\00\00\00\00\00\00\00\00" "\00\00\00\00\00\00\00\00"
                 "\80\08\00\00\01\00\00\00")
+            ;; chunks of one series without labels, and more of them than there are
+            (data (i32.const 1700) "\00\00\00\00" "\01\00\00\00" "\01\00\00\00"
+                "\00\00\00\00\00\00\00\00" "\80\08\00\00\01\00\00\00" "\00\00\00\00\00\00\00\00"
+                "\80\08\00\00\01\00\00\00" "\84\08\00\00\01\00\00\00")
             (data (i32.const 2176) "\00\00\00\00" "\09\00\00\00")
             (func $mood (param $context i32) (result i32) (i32.load8_u (i32.load (local.get $context))))
             (func (export "witgate:storage/store@0.1.0#init") (param i32 i32) (result i32) (i32.const 512))
@@ -138,16 +143,17 @@ pub(crate) fn storage() -> Vec<u8> {
                 (i32.const 512))
             (func (export "cabi_post_witgate:storage/store@0.1.0#write") (param i32) (call $reset))
             (func (export "witgate:storage/store@0.1.0#read")
-                (param $tenant i32) (param i32 i32 i32 i32 i32 i64 i64 i32 i32 i32) (result i32)
-                (global.set $broken (i32.eq (i32.load8_u (local.get $tenant)) (i32.const 0x62)))
+                (param $tenant i32) (param i32 i32 i32 i32 i32 i64 i64 i32 i32 i32 i32 i32 i32) (result i32)
+                (global.set $read (i32.load8_u (local.get $tenant)))
                 ;; the cursor is where its count of pieces is
                 (i32.store (i32.const 3072) (i32.const 0))
-                (i32.store (i32.const 604) (call $cursor (i32.const 3072)))
+                (i32.store (i32.const 608) (call $cursor (i32.const 3072)))
                 (i32.const 600))
             (func (export "witgate:storage/store@0.1.0#[method]cursor.next") (param $count i32) (param i32) (result i32)
                 (i32.store (local.get $count) (i32.add (i32.const 1) (i32.load (local.get $count))))
                 (if (i32.gt_u (i32.load (local.get $count)) (i32.const 2)) (then (return (i32.const 512))))
-                (if (global.get $broken) (then (return (i32.const 1500))))
+                (if (i32.eq (global.get $read) (i32.const 0x62)) (then (return (i32.const 1500))))
+                (if (i32.eq (global.get $read) (i32.const 0x63)) (then (return (i32.const 1700))))
                 (i32.const 1300))
             (func (export "witgate:storage/store@0.1.0#[dtor]cursor") (param i32)))"#
     );

@@ -111,6 +111,7 @@ async fn a_call_that_finds_no_free_instance_says_so() {
         start: 0,
         end: 1,
         matchers: Vec::new(),
+        without: None,
     };
     let cursor = storage.read(&context("ok"), &query).await.unwrap();
     let error = storage

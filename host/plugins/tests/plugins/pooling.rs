@@ -1,7 +1,7 @@
 //! Instances are kept while they are sound, and only then.
 
 use serde_json::json;
-use witgate_plugins::{Batch, Context, Query};
+use witgate_plugins::{Batch, Context, Piece, Query};
 
 use crate::{Bench, guests, token};
 
@@ -17,6 +17,7 @@ const QUERY: Query = Query {
     start: 0,
     end: 1,
     matchers: Vec::new(),
+    without: None,
 };
 
 #[tokio::test]
@@ -53,7 +54,10 @@ async fn a_query_that_was_read_to_its_end_gives_its_instance_back() {
         let mut cursor = storage.read(&context("ok"), &QUERY).await.unwrap();
         let mut pieces = 0;
         while let Some(piece) = cursor.next(100).await.unwrap() {
-            assert_eq!((piece.symbol_ends, piece.sample_ends), (vec![0], vec![0]));
+            let Piece::Samples(batch) = piece else {
+                panic!("{piece:?}")
+            };
+            assert_eq!((batch.symbol_ends, batch.sample_ends), (vec![0], vec![0]));
             pieces += 1;
         }
         assert_eq!(pieces, 2);
@@ -74,17 +78,18 @@ async fn a_query_that_was_dropped_takes_its_instance_along() {
 }
 
 #[tokio::test]
-async fn a_batch_whose_columns_do_not_fit_never_reaches_the_caller() {
+async fn a_piece_whose_columns_do_not_fit_never_reaches_the_caller() {
     let bench = Bench::new();
     let (_, storage) = bench.storage(&guests::storage(), json!({"instances": 1})).await;
-    let mut cursor = storage.read(&context("broken"), &QUERY).await.unwrap();
-    let error = cursor.next(100).await.unwrap_err().to_string();
-    assert!(
-        error.contains("its answer breaks the contract: `symbol-ends`"),
-        "{error}"
-    );
-    let error = cursor.next(100).await.unwrap_err().to_string();
-    assert!(error.contains("the call before this one has failed"), "{error}");
-    drop(cursor);
-    storage.check().await.unwrap();
+    for (tenant, column) in [("broken", "`symbol-ends`"), ("chunks", "`ends`")] {
+        let mut cursor = storage.read(&context(tenant), &QUERY).await.unwrap();
+        assert!(!cursor.is_sorted());
+        let error = cursor.next(100).await.unwrap_err().to_string();
+        let expected = format!("its answer breaks the contract: {column}");
+        assert!(error.contains(&expected), "{error}");
+        let error = cursor.next(100).await.unwrap_err().to_string();
+        assert!(error.contains("the call before this one has failed"), "{error}");
+        drop(cursor);
+        storage.check().await.unwrap();
+    }
 }

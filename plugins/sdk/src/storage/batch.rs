@@ -1,7 +1,6 @@
 //! Reading a columnar batch, and building one.
 
-use std::collections::HashMap;
-
+use super::symbols::{Symbols, length, part, sorted, symbol};
 use super::{Batch, Exemplars, Family, Histograms, MetricKind};
 
 /// One series of a [`Batch`].
@@ -64,7 +63,7 @@ pub struct Exemplar<'a> {
 #[derive(Debug)]
 pub struct BatchBuilder {
     batch: Batch,
-    symbols: HashMap<String, u32>,
+    symbols: Symbols,
 }
 
 impl Batch {
@@ -80,11 +79,7 @@ impl Batch {
 
     /// A symbol's text.
     pub fn symbol(&self, index: u32) -> &str {
-        let index = index as usize;
-        let start = index.checked_sub(1).map_or(0, |before| self.symbol_ends[before]);
-        let bytes = &self.symbol_bytes[start as usize..self.symbol_ends[index] as usize];
-        // The contract says UTF-8, and the gateway has checked it.
-        std::str::from_utf8(bytes).unwrap_or_default()
+        symbol(&self.symbol_bytes, &self.symbol_ends, index)
     }
 
     /// The series in the order in which they stand.
@@ -167,12 +162,6 @@ impl<'a> Exemplar<'a> {
     }
 }
 
-/// The part of a column that ends at `ends[index]`; nothing where there are no ends.
-fn part(ends: &[u32], index: usize) -> std::ops::Range<usize> {
-    let end = |index: usize| ends.get(index).map_or(0, |&end| end as usize);
-    index.checked_sub(1).map_or(0, end)..end(index)
-}
-
 impl Default for BatchBuilder {
     fn default() -> Self {
         let batch = Batch {
@@ -201,7 +190,7 @@ impl Default for BatchBuilder {
         };
         BatchBuilder {
             batch,
-            symbols: HashMap::from([(String::new(), 0)]),
+            symbols: Symbols::default(),
         }
     }
 }
@@ -209,12 +198,7 @@ impl Default for BatchBuilder {
 impl BatchBuilder {
     /// Begins a series. Its labels are sorted here; one with an empty value is left out.
     pub fn series<'l>(&mut self, labels: impl IntoIterator<Item = (&'l str, &'l str)>) {
-        let mut labels: Vec<_> = labels
-            .into_iter()
-            .filter(|(_, value)| !value.is_empty())
-            .collect();
-        labels.sort_unstable();
-        for (name, value) in labels {
+        for (name, value) in sorted(labels) {
             let pair = [self.intern(name), self.intern(value)];
             self.batch.labels.extend(pair);
         }
@@ -290,21 +274,9 @@ impl BatchBuilder {
     }
 
     fn intern(&mut self, text: &str) -> u32 {
-        if let Some(&known) = self.symbols.get(text) {
-            return known;
-        }
-        let index = length(self.batch.symbol_ends.len());
-        self.batch.symbol_bytes.extend_from_slice(text.as_bytes());
-        self.batch.symbol_ends.push(length(self.batch.symbol_bytes.len()));
-        self.symbols.insert(text.to_owned(), index);
-        index
+        let (bytes, ends) = (&mut self.batch.symbol_bytes, &mut self.batch.symbol_ends);
+        self.symbols.intern(text, bytes, ends)
     }
-}
-
-/// A length as the contract writes it. A component has 4 GiB of memory at the most, so no column
-/// can be longer.
-fn length(n: usize) -> u32 {
-    u32::try_from(n).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

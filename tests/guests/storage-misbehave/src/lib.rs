@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, hint::black_box};
 
 use witgate_sdk::{
     http::{Client, Granted, Method, Request},
-    storage::{Batch, BatchBuilder, Context, Cursor, Failure, Query, Receipt, Storage},
+    storage::{Batch, BatchBuilder, Context, Cursor, Failure, Piece, Query, Receipt, Storage},
 };
 
 /// The plugin.
@@ -79,7 +79,7 @@ impl Misbehave {
 }
 
 impl Cursor for Found {
-    fn next(&mut self, samples: u32) -> Result<Option<Batch>, Failure> {
+    fn next(&mut self, samples: u32) -> Result<Option<Piece>, Failure> {
         let batch = |sample_ends| Batch {
             symbol_bytes: b"__name__endless".to_vec(),
             symbol_ends: vec![0, 8, 15],
@@ -92,8 +92,8 @@ impl Cursor for Found {
         };
         match self {
             Self::Nothing => Ok(None),
-            Self::Endless => Ok(Some(batch(vec![samples]))),
-            Self::Malformed => Ok(Some(batch(vec![samples + 1]))),
+            Self::Endless => Ok(Some(batch(vec![samples]).into())),
+            Self::Malformed => Ok(Some(batch(vec![samples + 1]).into())),
         }
     }
 }
