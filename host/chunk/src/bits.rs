@@ -62,6 +62,11 @@ impl<'a> Reader<'a> {
         Self { bytes, at: 0 }
     }
 
+    /// How many bits are left.
+    pub(crate) fn left(&self) -> usize {
+        (8 * self.bytes.len()).saturating_sub(self.at)
+    }
+
     pub(crate) fn bit(&mut self) -> Result<bool, Short> {
         let byte = self.bytes.get(self.at / 8).ok_or(Short)?;
         let bit = byte >> (7 - self.at % 8) & 1;

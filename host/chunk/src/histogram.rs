@@ -1,6 +1,10 @@
-//! Native histograms (`tsdb/chunkenc/{histogram,float_histogram,histogram_meta,varbit}.go`), one to a
-//! chunk: that needs none of the formats in which Prometheus writes how histograms change, and every
-//! reader understands it.
+//! Native histograms (`tsdb/chunkenc/{histogram,float_histogram,histogram_meta,varbit}.go`). They are
+//! written one to a chunk: that needs none of the formats in which Prometheus writes how histograms
+//! change, and every reader understands it. Chunks of several are read.
+
+mod read;
+
+pub use read::Histograms;
 
 use crate::{Chunk, Encoding, bits::Writer};
 

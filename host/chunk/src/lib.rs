@@ -1,12 +1,17 @@
-//! Prometheus' chunks (`tsdb/chunkenc`), as remote read streams them: floats, and native histograms.
+//! Prometheus' chunks (`tsdb/chunkenc`), as remote read streams them: floats, and native histograms,
+//! which are messages everywhere else.
 //!
 //! Nothing here allocates by what a chunk claims, and values are bits, so that no payload of a NaN is
 //! touched.
 
 mod bits;
 pub mod histogram;
+pub mod message;
+mod trim;
+pub mod wire;
 mod xor;
 
+pub use trim::trim;
 pub use xor::{Appender, Samples};
 
 /// Samples that Prometheus itself puts into one chunk.
@@ -36,14 +41,31 @@ pub struct Chunk {
     pub bytes: Vec<u8>,
 }
 
+impl Encoding {
+    /// The encoding of this number.
+    #[must_use]
+    pub fn of(number: u8) -> Option<Self> {
+        match number {
+            1 => Some(Self::Xor),
+            2 => Some(Self::Histogram),
+            3 => Some(Self::FloatHistogram),
+            _ => None,
+        }
+    }
+}
+
 impl Chunk {
     /// How many samples it has: every encoding begins with that.
     #[must_use]
     pub fn count(&self) -> u16 {
-        self.bytes
-            .first_chunk()
-            .map_or(0, |count| u16::from_be_bytes(*count))
+        count(&self.bytes)
     }
+}
+
+/// How many samples there are in the bytes of a chunk.
+#[must_use]
+pub fn count(chunk: &[u8]) -> u16 {
+    chunk.first_chunk().map_or(0, |count| u16::from_be_bytes(*count))
 }
 
 /// A chunk that ends within a sample, or can't be one.

@@ -22,8 +22,8 @@ pub struct Appender {
 }
 
 /// Which bits of the difference are written: all but so many at both ends.
-#[derive(Clone, Copy, Debug)]
-struct Window {
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Window {
     leading: u32,
     trailing: u32,
 }
@@ -143,6 +143,25 @@ impl Appender {
     }
 }
 
+impl Window {
+    /// Reads what differs from the value before.
+    pub(crate) fn difference(&mut self, bits: &mut Reader<'_>) -> Result<u64, Short> {
+        if !bits.bit()? {
+            return Ok(0);
+        }
+        if bits.bit()? {
+            let leading = u32::try_from(bits.bits(5)?).unwrap_or_default();
+            let significant = match u32::try_from(bits.bits(6)?).unwrap_or_default() {
+                0 => 64,
+                significant => significant,
+            };
+            let trailing = 64_u32.checked_sub(leading + significant).ok_or(Short)?;
+            *self = Self { leading, trailing };
+        }
+        Ok(bits.bits(64 - self.leading - self.trailing)? << self.trailing)
+    }
+}
+
 impl<'a> Samples<'a> {
     /// Reads a chunk of floats.
     pub fn of(chunk: &'a [u8]) -> Result<Self, Damaged> {
@@ -154,10 +173,7 @@ impl<'a> Samples<'a> {
             time: 0,
             delta: 0,
             value: 0,
-            window: Window {
-                leading: 0,
-                trailing: 0,
-            },
+            window: Window::default(),
         })
     }
 
@@ -182,20 +198,7 @@ impl<'a> Samples<'a> {
 
     fn step(&mut self) -> Result<(), Short> {
         self.time = self.time.wrapping_add(self.delta.cast_signed());
-        if !self.bits.bit()? {
-            return Ok(());
-        }
-        if self.bits.bit()? {
-            let leading = u32::try_from(self.bits.bits(5)?).unwrap_or_default();
-            let significant = match u32::try_from(self.bits.bits(6)?).unwrap_or_default() {
-                0 => 64,
-                significant => significant,
-            };
-            let trailing = 64_u32.checked_sub(leading + significant).ok_or(Short)?;
-            self.window = Window { leading, trailing };
-        }
-        let Window { leading, trailing } = self.window;
-        self.value ^= self.bits.bits(64 - leading - trailing)? << trailing;
+        self.value ^= self.window.difference(&mut self.bits)?;
         Ok(())
     }
 

@@ -1,69 +1,11 @@
-//! Native histograms, from their message to their parts (`prompb/types.proto`), and whether the parts
-//! fit (`model/histogram`, `Histogram.Validate` and `FloatHistogram.Validate`).
+//! Whether the parts of a native histogram fit (`model/histogram`, `Histogram.Validate` and
+//! `FloatHistogram.Validate`).
 
-use witgate_chunk::histogram::{CUSTOM_BUCKETS, Counts, Histogram, Reset, Span};
-
-use crate::wire::{Damaged, Fields, Value, fixed64s, varints};
+use witgate_chunk::histogram::{CUSTOM_BUCKETS, Counts, Histogram, Span};
+pub(crate) use witgate_chunk::message::parse;
 
 /// Resolutions that Prometheus has.
 const SCHEMAS: std::ops::RangeInclusive<i32> = -4..=8;
-
-/// Reads a message.
-pub(crate) fn parse(message: &[u8]) -> Result<Histogram, Damaged> {
-    let mut histogram = Histogram::default();
-    let (mut whole, mut float) = ([0_u64; 2], [0_u64; 2]);
-    let (mut deltas, mut counts) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
-    let mut is_float = false;
-    let mut fields = Fields(message);
-    while let Some((number, value)) = fields.next()? {
-        let [positive_deltas, negative_deltas] = &mut deltas;
-        let [positive_counts, negative_counts] = &mut counts;
-        match (number, value) {
-            (1, Value::Varint(count)) => (whole[0], is_float) = (count, false),
-            (2, Value::Fixed64(count)) => (float[0], is_float) = (count, true),
-            (3, Value::Fixed64(sum)) => histogram.sum = sum,
-            (4, Value::Varint(schema)) => histogram.schema = narrow(zigzag(schema)),
-            (5, Value::Fixed64(threshold)) => histogram.zero_threshold = threshold,
-            (6, Value::Varint(count)) => whole[1] = count,
-            (7, Value::Fixed64(count)) => float[1] = count,
-            (8, Value::Bytes(message)) => histogram.negative_spans.push(span(message)?),
-            (9, value) => varints(value, |delta| negative_deltas.push(zigzag(delta)))?,
-            (10, value) => fixed64s(value, |count| negative_counts.push(count))?,
-            (11, Value::Bytes(message)) => histogram.positive_spans.push(span(message)?),
-            (12, value) => varints(value, |delta| positive_deltas.push(zigzag(delta)))?,
-            (13, value) => fixed64s(value, |count| positive_counts.push(count))?,
-            (14, Value::Varint(reset)) => {
-                histogram.reset = match reset {
-                    1 => Reset::Yes,
-                    2 => Reset::No,
-                    3 => Reset::Gauge,
-                    _ => Reset::Unknown,
-                }
-            }
-            (15, Value::Varint(time)) => histogram.time = time.cast_signed(),
-            (16, value) => fixed64s(value, |bound| histogram.bounds.push(bound))?,
-            _ => {}
-        }
-    }
-    let [positive, negative] = deltas;
-    let [positive_counts, negative_counts] = counts;
-    histogram.counts = if is_float {
-        Counts::Float {
-            count: float[0],
-            zero: float[1],
-            positive: positive_counts,
-            negative: negative_counts,
-        }
-    } else {
-        Counts::Whole {
-            count: whole[0],
-            zero: whole[1],
-            positive,
-            negative,
-        }
-    };
-    Ok(histogram)
-}
 
 /// Whether its parts fit each other; the error says which don't.
 pub(crate) fn validate(histogram: &Histogram) -> Result<(), &'static str> {
@@ -167,29 +109,6 @@ fn custom(histogram: &Histogram, negative: usize) -> Result<(), &'static str> {
         }
     }
     Ok(())
-}
-
-fn span(message: &[u8]) -> Result<Span, Damaged> {
-    let mut span = Span { offset: 0, length: 0 };
-    let mut fields = Fields(message);
-    while let Some((number, value)) = fields.next()? {
-        match (number, value) {
-            (1, Value::Varint(offset)) => span.offset = narrow(zigzag(offset)),
-            (2, Value::Varint(length)) => span.length = u32::try_from(length).unwrap_or(u32::MAX),
-            _ => {}
-        }
-    }
-    Ok(span)
-}
-
-/// A signed number whose sign is its last bit.
-fn zigzag(value: u64) -> i64 {
-    (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
-}
-
-/// A number that is valid only within 32 bits.
-fn narrow(value: i64) -> i32 {
-    i32::try_from(value).unwrap_or(i32::MAX)
 }
 
 #[cfg(test)]

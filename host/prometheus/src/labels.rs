@@ -1,6 +1,7 @@
-//! Looks at the series of a batch.
+//! Looks at the series of a batch or of chunks.
 
-use witgate_plugins::Batch;
+use witgate_chunk::Encoding;
+use witgate_plugins::{Batch, Chunks};
 
 /// The series of a batch, one after the other.
 #[derive(Debug)]
@@ -19,6 +20,23 @@ pub(crate) struct SeriesRef<'a> {
     histograms: std::ops::Range<usize>,
 }
 
+/// One series of chunks.
+#[derive(Clone, Debug)]
+pub(crate) struct ChunksRef<'a> {
+    of: &'a Chunks,
+    labels: &'a [u32],
+    chunks: std::ops::Range<usize>,
+}
+
+/// One chunk of a series.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ChunkRef<'a> {
+    pub(crate) encoding: Encoding,
+    pub(crate) first: i64,
+    pub(crate) last: i64,
+    pub(crate) bytes: &'a [u8],
+}
+
 impl<'a> SeriesIter<'a> {
     pub(crate) fn new(batch: &'a Batch) -> Self {
         Self { batch, next: 0 }
@@ -30,15 +48,7 @@ impl<'a> Iterator for SeriesIter<'a> {
 
     fn next(&mut self) -> Option<SeriesRef<'a>> {
         let batch = self.batch;
-        let between = |ends: &[u32]| {
-            let start = self
-                .next
-                .checked_sub(1)
-                .and_then(|before| ends.get(before))
-                .copied()
-                .unwrap_or(0);
-            Some(start as usize..*ends.get(self.next)? as usize)
-        };
+        let between = |ends: &[u32]| between(ends, self.next);
         let (labels, samples) = (between(&batch.label_ends)?, between(&batch.sample_ends)?);
         let histograms = between(&batch.histograms.ends).unwrap_or_default();
         self.next += 1;
@@ -55,18 +65,7 @@ impl<'a> Iterator for SeriesIter<'a> {
 impl<'a> SeriesRef<'a> {
     /// Names and values, sorted by name.
     pub(crate) fn labels(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
-        let batch = self.batch;
-        let text = move |symbol: u32| {
-            let end = |symbol: usize| batch.symbol_ends.get(symbol).map_or(0, |&end| end as usize);
-            let symbol = symbol as usize;
-            let bytes = batch.symbol_bytes.get(end(symbol.saturating_sub(1))..end(symbol));
-            std::str::from_utf8(bytes.unwrap_or_default()).unwrap_or_default()
-        };
-        self.labels
-            .as_chunks()
-            .0
-            .iter()
-            .map(move |&[name, value]| (text(name), text(value)))
+        labels(&self.batch.symbol_bytes, &self.batch.symbol_ends, self.labels)
     }
 
     /// Milliseconds and bits.
@@ -85,4 +84,55 @@ impl<'a> SeriesRef<'a> {
             Some((*histograms.timestamps.get(at)?, message))
         })
     }
+}
+
+impl<'a> ChunksRef<'a> {
+    /// The series, one after the other.
+    pub(crate) fn all(of: &'a Chunks) -> impl Iterator<Item = Self> {
+        (0..of.label_ends.len()).filter_map(move |index| {
+            Some(Self {
+                of,
+                labels: of.labels.get(between(&of.label_ends, index)?)?,
+                chunks: between(&of.ends, index)?,
+            })
+        })
+    }
+
+    /// Names and values, sorted by name.
+    pub(crate) fn labels(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+        labels(&self.of.symbol_bytes, &self.of.symbol_ends, self.labels)
+    }
+
+    /// The chunks, by time.
+    pub(crate) fn chunks(&self) -> impl Iterator<Item = ChunkRef<'a>> + use<'a> {
+        let of = self.of;
+        self.chunks.clone().filter_map(move |at| {
+            Some(ChunkRef {
+                encoding: Encoding::of(*of.encodings.get(at)?)?,
+                first: *of.firsts.get(at)?,
+                last: *of.lasts.get(at)?,
+                bytes: of.bytes.get(between(&of.byte_ends, at)?)?,
+            })
+        })
+    }
+}
+
+/// The part of a column that ends at `ends[index]`.
+fn between(ends: &[u32], index: usize) -> Option<std::ops::Range<usize>> {
+    let start = index.checked_sub(1).and_then(|before| ends.get(before));
+    Some(start.copied().unwrap_or(0) as usize..*ends.get(index)? as usize)
+}
+
+fn labels<'a>(
+    bytes: &'a [u8],
+    ends: &'a [u32],
+    labels: &'a [u32],
+) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+    let text = move |symbol: u32| {
+        let end = |symbol: usize| ends.get(symbol).map_or(0, |&end| end as usize);
+        let symbol = symbol as usize;
+        let bytes = bytes.get(end(symbol.saturating_sub(1))..end(symbol));
+        std::str::from_utf8(bytes.unwrap_or_default()).unwrap_or_default()
+    };
+    { labels.as_chunks().0.iter() }.map(move |&[name, value]| (text(name), text(value)))
 }

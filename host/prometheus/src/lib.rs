@@ -14,10 +14,11 @@ mod read;
 mod remote;
 mod result;
 mod tenant;
-mod wire;
 mod write;
 
 pub use answer::Refusal;
 pub use compression::{Compression, CompressionError};
 pub use config::{Callers, ConfigError, Limits, PrometheusConfig, TenantConfig};
 pub use remote::{Account, Endpoint, Remote};
+
+use witgate_chunk::wire;

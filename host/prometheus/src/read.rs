@@ -1,25 +1,32 @@
 //! Remote read, answered with samples or with streamed chunks (`storage/remote/read_handler.go`).
 
+mod frames;
+mod selection;
+mod stream;
+
+use std::sync::Arc;
+
 use axum::{
     body::Body,
     response::{IntoResponse, Response},
 };
-use bytes::{BufMut, Bytes, BytesMut};
-use futures::stream;
+use futures::stream as streams;
 use http::{Method, Request, StatusCode, header};
 use prost::Message;
-use witgate_plugins::{Piece, Query, StorageError};
+use witgate_plugins::{Context, Cursor, Piece, Storage, StorageError};
 
 use crate::{
-    Remote,
+    Account, Remote,
     answer::{failure, text},
     compression::{Compression, CompressionError},
-    labels::SeriesIter,
-    matcher::Matchers,
-    proto::{self, ChunkedReadResponse, ChunkedSeries, QueryResult, ReadRequest, ReadResponse, ResponseType},
+    config::Limits,
+    labels::{ChunksRef, SeriesIter},
+    proto::{QueryResult, ReadRequest, ReadResponse, ResponseType},
     result::{Collected, Series},
     tenant::Tenant,
 };
+use selection::Selection;
+use stream::{Part, Parts};
 
 /// How many samples a plugin is asked for at a time.
 const PIECE: u32 = 100_000;
@@ -31,23 +38,31 @@ const QUERIES: usize = 64;
 /// the gateway is thrown away here, and a plugin that never ends must not keep a place for ever.
 const GIVEN_FOR_ONE: usize = 4;
 
-/// Bytes of chunks in one frame, as Prometheus has it.
-const FRAME: usize = 1 << 20;
-
 /// The content type of a streamed answer.
 const STREAMED: &str = "application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse";
 
-/// What the queries of a request before have come to: its bounds are for the whole answer.
+/// A request on its way to the storage.
+struct Reading {
+    storage: Arc<dyn Storage>,
+    context: Context,
+    limits: Limits,
+    spent: Spent,
+}
+
+/// What was collected for a request: its bounds are for the whole answer.
 #[derive(Default)]
 struct Spent {
     samples: u64,
     bytes: usize,
 }
 
+#[derive(Debug)]
 enum ReadError {
     Wrong(String),
     TooLarge(String),
     Storage(StorageError),
+    /// The client takes nothing any more.
+    Stalled,
 }
 
 impl From<StorageError> for ReadError {
@@ -66,7 +81,7 @@ impl Remote {
         if request.method() != Method::POST {
             return text(StatusCode::METHOD_NOT_ALLOWED, "remote read is a POST");
         }
-        let Ok(_reading) = self.reads.try_acquire() else {
+        let Ok(place) = Arc::clone(&self.reads).try_acquire_owned() else {
             let line = format!("{} reads are under way already", self.limits.concurrent_reads);
             let overloaded = StorageError::Overloaded {
                 message: line,
@@ -78,97 +93,51 @@ impl Remote {
             Ok(body) => body,
             Err(response) => return response,
         };
-        match self.answer(tenant, request_id, &body).await {
+        match self.answer(tenant, request_id, &body, place).await {
             Ok(response) => response,
-            Err(ReadError::Wrong(reason)) => text(StatusCode::BAD_REQUEST, &reason),
-            Err(ReadError::TooLarge(reason)) => text(StatusCode::PAYLOAD_TOO_LARGE, &reason),
-            Err(ReadError::Storage(error)) => failure(&tenant.name, &error),
+            Err(error) => refusal(&tenant.name, &error),
         }
     }
 
-    async fn answer(&self, tenant: &Tenant, request_id: &str, body: &[u8]) -> Result<Response, ReadError> {
+    async fn answer<P: Send + 'static>(
+        &self,
+        tenant: &Tenant,
+        request_id: &str,
+        body: &[u8],
+        place: P,
+    ) -> Result<Response, ReadError> {
         let request = self.parse(body)?;
         let form = negotiate(&request.accepted_response_types)?;
+        let selections = request
+            .queries
+            .iter()
+            .map(|query| Selection::new(query, tenant.label()));
+        let selections: Vec<_> = selections.collect::<Result<_, _>>()?;
+        let mut reading = Reading {
+            storage: Arc::clone(&tenant.storage),
+            context: tenant.context(request_id),
+            limits: tenant.limits.clone(),
+            spent: Spent::default(),
+        };
         let mut account = tenant.account();
+        if form == ResponseType::StreamedXorChunks {
+            let parts = stream::begin(reading, selections, place);
+            return streamed(&tenant.name, account, parts).await;
+        }
         let mut results = Vec::new();
-        let mut spent = Spent::default();
-        for query in &request.queries {
-            let found = self.collect(tenant, request_id, query, &mut spent).await?;
-            let series = found.finish();
+        for selection in &selections {
+            let mut series = Vec::new();
+            if !selection.is_void() {
+                let cursor = reading.open(selection).await?;
+                series = reading.collect(selection, cursor).await?.finish();
+            }
             account.series += series.len() as u64;
             account.samples += series.iter().map(Series::count).sum::<u64>();
             results.push(series);
         }
-        let mut response = match form {
-            ResponseType::Samples => samples(results)?,
-            ResponseType::StreamedXorChunks => streamed(results),
-        };
+        let mut response = samples(results)?;
         response.extensions_mut().insert(account);
         Ok(response)
-    }
-
-    async fn collect(
-        &self,
-        tenant: &Tenant,
-        request_id: &str,
-        query: &proto::Query,
-        spent: &mut Spent,
-    ) -> Result<Collected, ReadError> {
-        let label = tenant.label();
-        let matchers = Matchers::new(&query.matchers, label).map_err(ReadError::Wrong)?;
-        let only_series = query.hints.as_ref().is_some_and(|hints| hints.func == "series");
-        let (start, end) = (query.start_timestamp_ms, query.end_timestamp_ms);
-        let mut found = Collected::default();
-        if start > end || matchers.is_void {
-            return Ok(found);
-        }
-        let asked = Query {
-            start,
-            end,
-            matchers: matchers.plain.clone(),
-            only_series,
-            without: label.map(|(name, _)| name.to_owned()),
-        };
-        let mut cursor = tenant.storage.read(&tenant.context(request_id), &asked).await?;
-        let limits = &tenant.limits;
-        let mut given = 0;
-        while let Some(piece) = cursor.next(PIECE).await? {
-            let piece = match piece {
-                Piece::Samples(batch) => batch,
-                Piece::Chunks(_) => return Err(unread()),
-            };
-            given += piece.timestamps.len() + piece.histograms.timestamps.len();
-            if given / GIVEN_FOR_ONE > limits.read_samples {
-                return Err(ReadError::Wrong(format!(
-                    "the storage looks through over {given} samples for it, {GIVEN_FOR_ONE} times \
-                     prometheus.limits.readSamples: ask for less, or by a matcher with `=`"
-                )));
-            }
-            for series in SeriesIter::new(&piece) {
-                let mut labels: Vec<_> = series.labels().collect();
-                if matchers.hold(&labels) {
-                    if let Some((own, _)) = label {
-                        labels.retain(|(name, _)| *name != own);
-                    }
-                    found.add(&labels, &series, (start, end), only_series);
-                }
-            }
-            if spent.samples + found.samples > limits.read_samples as u64 {
-                return Err(ReadError::Wrong(format!(
-                    "the answer has over {} samples (prometheus.limits.readSamples): ask for less",
-                    limits.read_samples
-                )));
-            }
-            if (spent.bytes + found.bytes) as u64 > limits.read_memory.0 {
-                return Err(ReadError::Wrong(format!(
-                    "the answer takes over {} bytes (prometheus.limits.readMemory): ask for less",
-                    limits.read_memory.0
-                )));
-            }
-        }
-        spent.samples += found.samples;
-        spent.bytes += found.bytes;
-        Ok(found)
     }
 
     fn parse(&self, body: &[u8]) -> Result<ReadRequest, ReadError> {
@@ -191,12 +160,100 @@ impl Remote {
     }
 }
 
-/// What is said to a plugin that answers with chunks.
-fn unread() -> ReadError {
+impl Reading {
+    async fn open(&self, selection: &Selection) -> Result<Box<dyn Cursor>, ReadError> {
+        Ok(self.storage.read(&self.context, &selection.query()).await?)
+    }
+
+    /// Counts what a plugin gives for a query.
+    fn given(&self, given: &mut usize, piece: &Piece) -> Result<(), ReadError> {
+        *given += match piece {
+            Piece::Samples(batch) => batch.timestamps.len() + batch.histograms.timestamps.len(),
+            Piece::Chunks(chunks) => { ChunksRef::all(chunks) }
+                .flat_map(|series| series.chunks())
+                .map(|chunk| usize::from(witgate_chunk::count(chunk.bytes)))
+                .sum(),
+        };
+        if *given / GIVEN_FOR_ONE > self.limits.read_samples {
+            return Err(ReadError::Wrong(format!(
+                "the storage looks through over {given} samples for it, {GIVEN_FOR_ONE} times \
+                 prometheus.limits.readSamples: ask for less, or by a matcher with `=`"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Whether the answer may have so many samples.
+    fn within_samples(&self, samples: u64) -> Result<(), ReadError> {
+        match samples > self.limits.read_samples as u64 {
+            false => Ok(()),
+            true => Err(ReadError::Wrong(format!(
+                "the answer has over {} samples (prometheus.limits.readSamples): ask for less",
+                self.limits.read_samples
+            ))),
+        }
+    }
+
+    async fn collect(
+        &mut self,
+        selection: &Selection,
+        mut cursor: Box<dyn Cursor>,
+    ) -> Result<Collected, ReadError> {
+        let mut found = Collected::default();
+        let mut given = 0;
+        while let Some(piece) = cursor.next(PIECE).await? {
+            self.given(&mut given, &piece)?;
+            let Selection {
+                range, only_series, ..
+            } = *selection;
+            match piece {
+                Piece::Samples(batch) => {
+                    for series in SeriesIter::new(&batch) {
+                        if let Some(labels) = selection.labels(series.labels()) {
+                            found.add(&labels, &series, range, only_series);
+                        }
+                    }
+                }
+                Piece::Chunks(chunks) => {
+                    for series in ChunksRef::all(&chunks) {
+                        if let Some(labels) = selection.labels(series.labels()) {
+                            let added = found.add_chunks(&labels, series.chunks(), range, only_series);
+                            added.map_err(|_| damaged(&labels))?;
+                        }
+                    }
+                }
+            }
+            self.within_samples(self.spent.samples + found.samples)?;
+            if (self.spent.bytes + found.bytes) as u64 > self.limits.read_memory.0 {
+                return Err(ReadError::Wrong(format!(
+                    "the answer takes over {} bytes (prometheus.limits.readMemory): ask for less",
+                    self.limits.read_memory.0
+                )));
+            }
+        }
+        self.spent.samples += found.samples;
+        self.spent.bytes += found.bytes;
+        Ok(found)
+    }
+}
+
+/// Data that the storage has damaged. What is left out silently would be taken for not being there.
+fn damaged(labels: &[(&str, &str)]) -> ReadError {
     ReadError::Storage(StorageError::Unavailable {
-        message: "the storage answers with chunks, which this gateway does not read".to_owned(),
+        message: format!("the storage has a damaged chunk of {labels:?}"),
         retry_after: None,
     })
+}
+
+/// What a client is told that gets no answer.
+fn refusal(tenant: &str, error: &ReadError) -> Response {
+    match error {
+        ReadError::Wrong(reason) => text(StatusCode::BAD_REQUEST, reason),
+        ReadError::TooLarge(reason) => text(StatusCode::PAYLOAD_TOO_LARGE, reason),
+        ReadError::Storage(error) => failure(tenant, error),
+        // Nobody is told.
+        ReadError::Stalled => text(StatusCode::REQUEST_TIMEOUT, "the client has gone"),
+    }
 }
 
 /// The first form that the client takes and that there is; samples, if it does not say.
@@ -230,68 +287,52 @@ fn samples(results: Vec<Vec<Series>>) -> Result<Response, ReadError> {
     Ok((headers, answer).into_response())
 }
 
-/// Frames that are made while the answer is being sent.
-fn streamed(results: Vec<Vec<Series>>) -> Response {
-    let series = (0_i64..)
-        .zip(results)
-        .flat_map(|(query_index, series)| series.into_iter().map(move |series| (query_index, series)));
-    let frames = series.flat_map(|(query_index, series)| Frames {
-        query_index,
-        labels: series.labels(),
-        chunks: series.chunks().into_iter(),
-        is_first: true,
-    });
-    let frames = stream::iter(frames.map(Ok::<_, std::convert::Infallible>));
-    ([(header::CONTENT_TYPE, STREAMED)], Body::from_stream(frames)).into_response()
-}
-
-/// The frames of one series.
-struct Frames {
-    query_index: i64,
-    labels: Vec<proto::Label>,
-    chunks: std::vec::IntoIter<witgate_chunk::Chunk>,
-    /// A series without chunks has a frame too.
-    is_first: bool,
-}
-
-impl Iterator for Frames {
-    type Item = Bytes;
-
-    fn next(&mut self) -> Option<Bytes> {
-        if self.chunks.as_slice().is_empty() && !self.is_first {
-            return None;
+/// An answer in frames. Its status is decided by how it begins: an error after that cuts the
+/// connection, so that nobody takes what there was for the whole.
+async fn streamed(tenant: &str, mut account: Account, mut parts: Parts) -> Result<Response, ReadError> {
+    let body = match parts.recv().await {
+        Some(Err(error)) => return Err(error),
+        None => return Err(ReadError::Stalled),
+        Some(Ok(Part::Last(frames, count))) => {
+            (account.series, account.samples) = (count.series, count.samples);
+            Body::from(frames)
         }
-        self.is_first = false;
-        let mut size = 0;
-        let mut chunks = Vec::new();
-        while size < FRAME
-            && let Some(chunk) = self.chunks.next()
-        {
-            size += chunk.bytes.len();
-            chunks.push(proto::Chunk {
-                min_time_ms: chunk.first,
-                max_time_ms: chunk.last,
-                r#type: chunk.encoding as i32,
-                data: chunk.bytes,
+        Some(Ok(Part::Some(first))) => {
+            account.unfinished = true;
+            let first = streams::iter([Ok(first)]);
+            let tenant = tenant.to_owned();
+            let rest = streams::unfold(Some(parts), move |parts| {
+                let tenant = tenant.clone();
+                async move { next(&tenant, parts?).await }
             });
+            Body::from_stream(streams::StreamExt::chain(first, rest))
         }
-        let message = ChunkedReadResponse {
-            chunked_series: vec![ChunkedSeries {
-                labels: self.labels.clone(),
-                chunks,
-            }],
-            query_index: self.query_index,
-        };
-        Some(frame(&message))
+    };
+    let mut response = ([(header::CONTENT_TYPE, STREAMED)], body).into_response();
+    response.extensions_mut().insert(account);
+    Ok(response)
+}
+
+/// The next frames of an answer, and where those after them come from.
+async fn next(
+    tenant: &str,
+    mut parts: Parts,
+) -> Option<(Result<bytes::Bytes, std::io::Error>, Option<Parts>)> {
+    let cut = |reason: &str| Some((Err(std::io::Error::other(reason.to_owned())), None));
+    match parts.recv().await {
+        Some(Ok(Part::Some(frames))) => Some((Ok(frames), Some(parts))),
+        Some(Ok(Part::Last(frames, _))) => Some((Ok(frames), None)),
+        Some(Err(ReadError::Storage(error))) => {
+            tracing::warn!(tenant, "storage: an answer is cut off: {error}");
+            cut(&error.to_string())
+        }
+        Some(Err(ReadError::Wrong(reason) | ReadError::TooLarge(reason))) => {
+            tracing::warn!(tenant, "an answer is cut off: {reason}");
+            cut(&reason)
+        }
+        Some(Err(ReadError::Stalled)) | None => cut("the answer was not taken in time"),
     }
 }
 
-/// A message with its length and its checksum in front (`storage/remote/chunked.go`).
-fn frame(message: &ChunkedReadResponse) -> Bytes {
-    let message = message.encode_to_vec();
-    let mut frame = BytesMut::with_capacity(message.len() + 14);
-    prost::encoding::encode_varint(message.len() as u64, &mut frame);
-    frame.put_u32(crc32c::crc32c(&message));
-    frame.put_slice(&message);
-    frame.freeze()
-}
+#[cfg(test)]
+mod tests;

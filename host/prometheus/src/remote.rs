@@ -22,7 +22,7 @@ pub struct Remote {
     tenants: Vec<Tenant>,
     pub(crate) limits: Limits,
     pub(crate) decoders: Decoders,
-    pub(crate) reads: Semaphore,
+    pub(crate) reads: Arc<Semaphore>,
 }
 
 /// Which of the two a request is.
@@ -46,6 +46,10 @@ pub struct Account {
     pub series: u64,
     /// Samples that were stored or found; of what was found, native histograms too.
     pub samples: u64,
+    /// Whether an answer is streamed that was too large to be counted before it began: there is more
+    /// in it than is said here.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unfinished: bool,
     /// Native histograms that were stored.
     pub histograms: u64,
     /// Exemplars that were stored.
@@ -104,7 +108,7 @@ impl Remote {
             tenants,
             limits: config.limits.clone(),
             decoders: Decoders::default(),
-            reads: Semaphore::new(config.limits.concurrent_reads),
+            reads: Arc::new(Semaphore::new(config.limits.concurrent_reads)),
         })
     }
 

@@ -5,11 +5,11 @@ use std::{collections::BTreeMap, hash::BuildHasher};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
-use witgate_chunk::{Appender, Chunk, SAMPLES, Samples};
+use witgate_chunk::{Appender, Chunk, Damaged, Encoding, SAMPLES, Samples, histogram::Histograms, message};
 
 use crate::{
     histogram,
-    labels::SeriesRef,
+    labels::{ChunkRef, SeriesRef},
     proto::{Label, Sample, TimeSeries},
 };
 
@@ -72,6 +72,58 @@ impl Collected {
             self.samples += 1;
             series.histograms.insert(time, message.to_vec());
         }
+    }
+
+    /// Adds what is in a series' chunks between two times. A chunk stays as it is if it can.
+    pub(crate) fn add_chunks<'a>(
+        &mut self,
+        labels: &[(&str, &str)],
+        chunks: impl Iterator<Item = ChunkRef<'a>>,
+        (start, end): (i64, i64),
+        only_series: bool,
+    ) -> Result<(), Damaged> {
+        let mut chunks = chunks
+            .filter(|chunk| chunk.first <= end && chunk.last >= start)
+            .peekable();
+        if chunks.peek().is_none() && !only_series {
+            return Ok(());
+        }
+        let at = self.find(labels);
+        let Some(series) = self.series.get_mut(at) else {
+            return Ok(());
+        };
+        let within = |time: &i64| (start..=end).contains(time);
+        let before = series.size();
+        for chunk in chunks {
+            match chunk.encoding {
+                Encoding::Xor if within(&chunk.first) && within(&chunk.last) && series.takes(&chunk) => {
+                    self.samples += u64::from(witgate_chunk::count(chunk.bytes));
+                    series.push_chunk(&chunk);
+                }
+                Encoding::Xor => {
+                    for sample in Samples::of(chunk.bytes)? {
+                        let (time, bits) = sample?;
+                        if within(&time) {
+                            series.push(time, bits);
+                            self.samples += 1;
+                        }
+                    }
+                }
+                Encoding::Histogram | Encoding::FloatHistogram => {
+                    for histogram in Histograms::of(chunk.encoding, chunk.bytes)? {
+                        let histogram = histogram?;
+                        if within(&histogram.time) {
+                            let message = message::write(&histogram);
+                            self.bytes += message.len() + 64;
+                            self.samples += 1;
+                            series.histograms.insert(histogram.time, message);
+                        }
+                    }
+                }
+            }
+        }
+        self.bytes += series.size() - before;
+        Ok(())
     }
 
     fn find(&mut self, labels: &[(&str, &str)]) -> usize {
@@ -151,6 +203,24 @@ impl Series {
         }
     }
 
+    /// Whether a chunk comes after everything that there is.
+    fn takes(&self, chunk: &ChunkRef<'_>) -> bool {
+        let is_first = self.open.count() == 0 && self.chunks.is_empty();
+        is_first || chunk.first > self.last()
+    }
+
+    fn push_chunk(&mut self, chunk: &ChunkRef<'_>) {
+        if self.open.count() > 0 {
+            self.chunks.push(std::mem::take(&mut self.open).finish());
+        }
+        self.chunks.push(Chunk {
+            encoding: chunk.encoding,
+            first: chunk.first,
+            last: chunk.last,
+            bytes: chunk.bytes.to_vec(),
+        });
+    }
+
     fn last(&self) -> i64 {
         match (self.open.count(), self.chunks.last()) {
             (0, Some(chunk)) => chunk.last,
@@ -181,7 +251,7 @@ impl Series {
             .chunks
             .iter()
             .filter_map(|chunk| Samples::of(&chunk.bytes).ok());
-        // They were encoded here: none is damaged.
+        // They were encoded here, or are the backend's: what is damaged in there is left out.
         chunks.flatten().filter_map(Result::ok)
     }
 
@@ -191,17 +261,19 @@ impl Series {
         samples + self.histograms.len() as u64
     }
 
-    /// Its labels as the protocol has them.
-    pub(crate) fn labels(&self) -> Vec<Label> {
-        let labels = self.labels.iter().cloned();
-        labels.map(|(name, value)| Label { name, value }).collect()
+    /// Its labels, sorted by name.
+    pub(crate) fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
+        let labels = self.labels.iter();
+        labels.map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// All of it, uncompressed.
     pub(crate) fn expand(self) -> TimeSeries {
         let samples = self.samples();
         TimeSeries {
-            labels: self.labels(),
+            labels: { self.labels.iter().cloned() }
+                .map(|(name, value)| Label { name, value })
+                .collect(),
             samples: samples
                 .map(|(timestamp, value)| Sample { value, timestamp })
                 .collect(),

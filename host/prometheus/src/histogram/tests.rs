@@ -1,5 +1,5 @@
 use prost::Message;
-use witgate_chunk::histogram::Counts;
+use witgate_chunk::histogram::{Counts, Reset};
 
 use super::*;
 use crate::proto::{self, BucketSpan};

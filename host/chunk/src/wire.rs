@@ -4,24 +4,30 @@
 /// The body is not what it says it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the body is damaged: {0}")]
-pub(crate) struct Damaged(pub(crate) &'static str);
+pub struct Damaged(pub &'static str);
 
 /// One field of a message.
-#[derive(Clone, Copy)]
-pub(crate) enum Value<'a> {
+#[derive(Clone, Copy, Debug)]
+pub enum Value<'a> {
+    /// An integer.
     Varint(u64),
+    /// 64 bits, of a double mostly.
     Fixed64(u64),
+    /// A text, a message, or packed numbers.
     Bytes(&'a [u8]),
+    /// 32 bits, which none of the messages here has.
     Fixed32,
 }
 
 /// A message that is read field by field.
-pub(crate) struct Fields<'a>(pub(crate) &'a [u8]);
+#[derive(Clone, Debug)]
+pub struct Fields<'a>(pub &'a [u8]);
 
 impl<'a> Fields<'a> {
     /// The next field and its number, or none at the end.
     #[inline]
-    pub(crate) fn next(&mut self) -> Result<Option<(u32, Value<'a>)>, Damaged> {
+    #[expect(clippy::should_implement_trait, reason = "it fails, and callers end with `?`")]
+    pub fn next(&mut self) -> Result<Option<(u32, Value<'a>)>, Damaged> {
         if self.0.is_empty() {
             return Ok(None);
         }
@@ -90,7 +96,7 @@ impl<'a> Fields<'a> {
 
 /// The integers of a repeated field: several packed into one, or one.
 #[inline]
-pub(crate) fn varints(value: Value<'_>, mut each: impl FnMut(u64)) -> Result<(), Damaged> {
+pub fn varints(value: Value<'_>, mut each: impl FnMut(u64)) -> Result<(), Damaged> {
     match value {
         Value::Varint(value) => each(value),
         Value::Bytes(packed) => {
@@ -105,7 +111,7 @@ pub(crate) fn varints(value: Value<'_>, mut each: impl FnMut(u64)) -> Result<(),
 }
 
 /// The same of numbers of 64 bits.
-pub(crate) fn fixed64s(value: Value<'_>, mut each: impl FnMut(u64)) -> Result<(), Damaged> {
+pub fn fixed64s(value: Value<'_>, mut each: impl FnMut(u64)) -> Result<(), Damaged> {
     match value {
         Value::Fixed64(value) => each(value),
         Value::Bytes(packed) => {
