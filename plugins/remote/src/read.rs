@@ -307,6 +307,7 @@ mod tests {
                 value: "b".into(),
             }],
             only_series: true,
+            without: None,
         };
         let expected = b"\x0a\x1c\x08\x01\x10\x02\x1a\x08\x08\x02\x12\x01a\x1a\x01b\
             \x22\x0c\x12\x06series\x18\x01\x20\x02\x10\x01\x10\x00";

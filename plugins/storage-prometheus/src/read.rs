@@ -3,7 +3,7 @@
 use witgate_remote::compress;
 use witgate_remote::read::{Form, HEADERS, Samples, encode};
 use witgate_sdk::http::{Client, Response};
-use witgate_sdk::storage::{Batch, Cursor, Failure, MatchOperation, Matcher, Query};
+use witgate_sdk::storage::{Cursor, Failure, MatchOperation, Matcher, Piece, Query};
 
 use crate::endpoint::{Endpoint, failure};
 
@@ -53,15 +53,16 @@ pub(crate) fn probe<C: Client>(
             value: "witgate_check".to_owned(),
         }],
         only_series: true,
+        without: None,
     };
     open(endpoint, url, headers, &query).map(drop)
 }
 
 impl Cursor for Answer {
-    fn next(&mut self, samples: u32) -> Result<Option<Batch>, Failure> {
-        self.samples
-            .next(samples as usize)
-            .map_err(|error| broken(&self.url, &error.to_string()))
+    fn next(&mut self, samples: u32) -> Result<Option<Piece>, Failure> {
+        let batch = { self.samples.next(samples as usize) }
+            .map_err(|error| broken(&self.url, &error.to_string()))?;
+        Ok(batch.map(Piece::Samples))
     }
 }
 

@@ -1,7 +1,7 @@
 //! VictoriaMetrics' answer: a line of JSON for each series, read as it comes.
 
 use witgate_sdk::http::Body;
-use witgate_sdk::storage::{Batch, BatchBuilder, Cursor, Failure, Sample};
+use witgate_sdk::storage::{BatchBuilder, Cursor, Failure, Piece, Sample};
 
 use crate::holds::STALE;
 use crate::json::{Reader, broken};
@@ -176,7 +176,7 @@ impl Lines {
 }
 
 impl Cursor for Lines {
-    fn next(&mut self, samples: u32) -> Result<Option<Batch>, Failure> {
+    fn next(&mut self, samples: u32) -> Result<Option<Piece>, Failure> {
         let enough = samples.max(1) as usize;
         let mut builder = BatchBuilder::default();
         while builder.sample_count() < enough {
@@ -191,7 +191,7 @@ impl Cursor for Lines {
                 self.open = Some(open);
             }
         }
-        Ok((builder.sample_count() > 0).then(|| builder.finish()))
+        Ok((builder.sample_count() > 0).then(|| builder.finish().into()))
     }
 }
 
@@ -208,7 +208,16 @@ fn better(a: u64, b: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use witgate_sdk::storage::Batch;
+
     use super::*;
+
+    fn piece(lines: &mut Lines, samples: u32) -> Option<Batch> {
+        match lines.next(samples).unwrap()? {
+            Piece::Samples(batch) => Some(batch),
+            Piece::Chunks(_) => panic!("VictoriaMetrics has none"),
+        }
+    }
 
     fn lines(pieces: &[&str], only_series: bool) -> Lines {
         struct Script(std::vec::IntoIter<Vec<u8>>);
@@ -250,7 +259,7 @@ mod tests {
                 continue;
             };
             let mut lines = lines(&[head, tail], false);
-            let batch = lines.next(u32::MAX).unwrap().unwrap();
+            let batch = piece(&mut lines, u32::MAX).unwrap();
             let [(labels, samples), (_, down)] = parts(&batch).try_into().unwrap();
             let expected = [("__name__", "up"), ("a \"b", "x\né\\")];
             assert_eq!(
@@ -274,7 +283,7 @@ mod tests {
     fn a_series_goes_on_in_the_next_piece() {
         let mut lines = lines(&[UP, DOWN], false);
         let mut seen = Vec::new();
-        while let Some(batch) = lines.next(2).unwrap() {
+        while let Some(batch) = piece(&mut lines, 2) {
             let names = parts(&batch)
                 .into_iter()
                 .map(|(labels, samples)| (labels[0].1.clone(), samples.len()));
@@ -293,7 +302,7 @@ mod tests {
 
     #[test]
     fn who_wants_only_series_gets_one_sample_of_each() {
-        let batch = lines(&[UP, DOWN], true).next(u32::MAX).unwrap().unwrap();
+        let batch = piece(&mut lines(&[UP, DOWN], true), u32::MAX).unwrap();
         let counts: Vec<_> = parts(&batch).iter().map(|(_, samples)| samples.len()).collect();
         assert_eq!(counts, [1, 1]);
     }

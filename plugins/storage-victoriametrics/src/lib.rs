@@ -111,6 +111,11 @@ impl<C: Client + Default + 'static> Storage for Victoria<C> {
         Victoria::with_client(config, C::default())
     }
 
+    /// VictoriaMetrics keeps decimal numbers of some 15 digits.
+    fn holds_exactly(&self) -> bool {
+        false
+    }
+
     fn holds(&self) -> Kinds {
         // It would turn native histograms into classic ones of its own, and drops exemplars.
         Kinds::FAMILIES

@@ -129,6 +129,7 @@ mod tests {
                 end,
                 matchers: vec![matcher("a", MatchOperation::Equal, "b")],
                 only_series: false,
+                without: None,
             };
             form(&query)
         };
