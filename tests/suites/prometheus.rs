@@ -35,3 +35,12 @@ mod tenants;
 
 #[path = "prometheus/senders.rs"]
 mod senders;
+
+#[path = "prometheus/relabelling.rs"]
+mod relabelling;
+
+#[path = "prometheus/replicas.rs"]
+mod replicas;
+
+#[path = "prometheus/storages.rs"]
+mod storages;

@@ -1,5 +1,7 @@
 //! The gateway's own metrics, in Prometheus' text format.
 
+mod tenants;
+
 use std::time::Duration;
 
 use prometheus_client::{
@@ -7,8 +9,9 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
-use witgate_plugins::Datum;
 use witgate_prometheus::Account;
+
+use self::tenants::Tenants;
 
 /// Upper bounds in seconds, from a cached read to a slow backend. Watches and other streams are
 /// counted when their headers are sent.
@@ -21,9 +24,7 @@ pub(crate) struct Metrics {
     /// By route and status class; made once, so that counting a request takes no lock.
     requests: Vec<[Counter; 5]>,
     durations: Vec<Histogram>,
-    written: Family<WrittenLabels, Counter>,
-    refused: Family<RefusedLabels, Counter>,
-    again: Family<AgainLabels, Counter>,
+    tenants: Tenants,
     /// Configurations that were put in service or refused.
     pub(crate) reloads: Counter,
     pub(crate) refused_reloads: Counter,
@@ -48,28 +49,6 @@ pub(crate) enum Route {
 struct RequestLabels {
     route: &'static str,
     code: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct WrittenLabels {
-    tenant: String,
-    storage: String,
-    kind: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct RefusedLabels {
-    tenant: String,
-    storage: String,
-    kind: &'static str,
-    reason: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct AgainLabels {
-    tenant: String,
-    storage: String,
-    code: u16,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -104,14 +83,6 @@ impl Route {
     }
 }
 
-fn kind(datum: Datum) -> &'static str {
-    match datum {
-        Datum::Sample => "sample",
-        Datum::Histogram => "histogram",
-        Datum::Exemplar => "exemplar",
-    }
-}
-
 // === impl Metrics ===
 
 impl Metrics {
@@ -133,22 +104,7 @@ impl Metrics {
             "Time until the answer's headers",
             durations.clone(),
         );
-        let (written, refused, again) = (Family::default(), Family::default(), Family::default());
-        registry.register(
-            "prometheus_written",
-            "Samples, histograms and exemplars that a tenant's storage has taken",
-            Family::clone(&written),
-        );
-        registry.register(
-            "prometheus_refused",
-            "Samples, histograms and exemplars that were refused for good, by reason",
-            Family::clone(&refused),
-        );
-        registry.register(
-            "prometheus_retried_writes",
-            "Writes whose sender was told to come again",
-            Family::clone(&again),
-        );
+        let tenants = Tenants::register(&mut registry);
         registry.register("reloads", "Configurations put in service", reloads.clone());
         registry.register(
             "refused_reloads",
@@ -176,9 +132,7 @@ impl Metrics {
                 .map(|route| durations.get_or_create_owned(&RouteLabels { route: route.name() }))
                 .into(),
             registry,
-            written,
-            refused,
-            again,
+            tenants,
             reloads,
             refused_reloads,
             generation,
@@ -202,40 +156,12 @@ impl Metrics {
 
     /// Counts what a remote write came to.
     pub(crate) fn write(&self, account: &Account, status: http::StatusCode) {
-        let (tenant, storage) = (&account.tenant, &account.storage);
-        let written = [
-            (Datum::Sample, account.samples),
-            (Datum::Histogram, account.histograms),
-            (Datum::Exemplar, account.exemplars),
-        ];
-        for (datum, count) in written.into_iter().filter(|(_, count)| *count > 0) {
-            let labels = WrittenLabels {
-                tenant: tenant.clone(),
-                storage: storage.clone(),
-                kind: kind(datum),
-            };
-            self.written.get_or_create(&labels).inc_by(count);
-        }
-        let is_retried = status.is_server_error() || status == http::StatusCode::TOO_MANY_REQUESTS;
-        if is_retried {
-            let labels = AgainLabels {
-                tenant: tenant.clone(),
-                storage: storage.clone(),
-                code: status.as_u16(),
-            };
-            self.again.get_or_create(&labels).inc();
-            // What is refused of it is refused when it comes again.
-            return;
-        }
-        for (datum, reason, count) in &account.refused {
-            let labels = RefusedLabels {
-                tenant: tenant.clone(),
-                storage: storage.clone(),
-                kind: kind(*datum),
-                reason,
-            };
-            self.refused.get_or_create(&labels).inc_by(*count);
-        }
+        self.tenants.write(account, status);
+    }
+
+    /// Counts a request of a Prometheus whose credential does not hold.
+    pub(crate) fn unauthorized(&self, credential: &str, status: http::StatusCode) {
+        self.tenants.unauthorized(credential, status);
     }
 
     /// The text of `/metrics`.

@@ -9,9 +9,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{any, delete, get, post},
 };
+use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{Extensions, HeaderMap, HeaderValue, StatusCode, Uri, header, uri::PathAndQuery};
 use witgate_apiserver::{Attendant, status_response};
-use witgate_identity::{AuthError, ClientCertificate, Principal};
+use witgate_identity::{AuthError, ClientCertificate, Invalid, Principal, TokenDigest};
 use witgate_prometheus::Endpoint;
 
 use crate::{
@@ -292,11 +293,12 @@ async fn prometheus(State(gateway): State<Arc<Gateway>>, mut request: Request) -
     };
     let answer = match (admitted, &wiring.remote) {
         (Err(error), _) => {
-            let code = match &error {
-                AuthError::Denied { .. } => StatusCode::FORBIDDEN,
-                AuthError::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
-                AuthError::NoCredential | AuthError::Invalid { .. } => StatusCode::UNAUTHORIZED,
-            };
+            let code = remote_refusal(endpoint, &error);
+            if matches!(error, AuthError::NoCredential | AuthError::Invalid { .. }) {
+                gateway
+                    .metrics
+                    .unauthorized(&credential_name(request.headers()), code);
+            }
             let message = error.to_string();
             let response = (code, format!("{message}\n")).into_response();
             Answer::refused(
@@ -325,6 +327,44 @@ async fn prometheus(State(gateway): State<Arc<Gateway>>, mut request: Request) -
         }
     };
     gateway.end(visit, answer).await
+}
+
+/// How a Prometheus is told that it is not let in. On 401 and 403 it drops what it wanted to write, so
+/// a credential that has only expired, and will be replaced, is no reason for one.
+fn remote_refusal(endpoint: Endpoint, error: &AuthError) -> StatusCode {
+    match (endpoint, error) {
+        (_, AuthError::Denied { .. }) => StatusCode::FORBIDDEN,
+        (_, AuthError::Unavailable { .. })
+        | (
+            Endpoint::Write,
+            AuthError::Invalid {
+                reason: Invalid::Expired(_),
+            },
+        ) => StatusCode::SERVICE_UNAVAILABLE,
+        (_, AuthError::NoCredential | AuthError::Invalid { .. }) => StatusCode::UNAUTHORIZED,
+    }
+}
+
+/// What a credential that does not hold is called in metrics: the user's name that it is for, or the
+/// beginning of the token's digest, which `sha256sum` says of the token's file as well.
+fn credential_name(headers: &HeaderMap) -> String {
+    let Some(value) = headers.get(header::AUTHORIZATION) else {
+        return "none".to_owned();
+    };
+    let value = value.to_str().unwrap_or_default();
+    let (scheme, rest) = value.split_once(' ').unwrap_or((value, ""));
+    if scheme.eq_ignore_ascii_case("bearer") {
+        let digest = TokenDigest::of(rest.trim()).to_string();
+        return format!("token {}", digest.chars().take(12).collect::<String>());
+    }
+    let decoded = STANDARD.decode(rest.trim()).ok();
+    let user = decoded
+        .as_deref()
+        .and_then(|text| std::str::from_utf8(text).ok()?.split_once(':'));
+    match user.filter(|_| scheme.eq_ignore_ascii_case("basic")) {
+        Some((user, _)) => format!("user {}", user.chars().take(64).collect::<String>()),
+        None => "unreadable".to_owned(),
+    }
 }
 
 /// Who is calling.

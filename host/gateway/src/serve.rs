@@ -11,7 +11,7 @@ use tokio::{
 };
 use witgate_identity::{Records, SealingKey};
 use witgate_plugins::{Options, Runtime};
-use witgate_state::Embedded;
+use witgate_state::{Embedded, State};
 
 use crate::{
     audit::Audit,
@@ -120,11 +120,16 @@ fn certificates(loaded: &Loaded) -> Result<Vec<Option<Tls>>, ListenError> {
 async fn foundation(state: &Path, cache: &Path, key: SealingKey) -> anyhow::Result<Foundation> {
     let state = Embedded::open(&state.join("store"))?;
     let records = Arc::new(Records::open(&state, key).await?);
+    let replicas = state.space("prometheus-replicas")?;
     let runtime = Runtime::new(Options {
         cache: Some(cache.join("compiled")),
         state: Arc::new(state),
     })?;
-    Ok(Foundation { runtime, records })
+    Ok(Foundation {
+        runtime,
+        records,
+        replicas,
+    })
 }
 
 /// The line that scripts wait for.

@@ -9,7 +9,8 @@ use std::{
 use witgate_apiserver::Cluster;
 use witgate_identity::{Identity, Records, Surroundings, TokenReviewer};
 use witgate_plugins::{Plugins, Runtime};
-use witgate_prometheus::Remote;
+use witgate_prometheus::{Foundations, Remote};
+use witgate_state::Space;
 
 use crate::{
     config::{Config, Loaded},
@@ -21,6 +22,8 @@ use crate::{
 pub(crate) struct Foundation {
     pub(crate) runtime: Runtime,
     pub(crate) records: Arc<Records>,
+    /// Which replicas of which Prometheus are stored.
+    pub(crate) replicas: Arc<dyn Space>,
 }
 
 /// One configuration in service. Requests hold on to the one they began with.
@@ -117,7 +120,14 @@ impl Wiring {
         let remote = config
             .prometheus
             .as_ref()
-            .map(|prometheus| Remote::new(prometheus, &|name| plugins.storage(name)))
+            .map(|prometheus| {
+                let foundations = Foundations {
+                    storage: &|name| plugins.storage(name),
+                    replicas: &foundation.replicas,
+                };
+                let before = previous.and_then(|wiring| wiring.remote.as_ref());
+                Remote::new(prometheus, foundations, before)
+            })
             .transpose()
             .map_err(|reason| WiringError::Prometheus { file: file(), reason })?;
 

@@ -132,6 +132,7 @@ impl Identity {
             }),
             issuer_session: unverified.text("sid")?.map(str::to_owned),
             token: Some(TokenDigest::of(token)),
+            client: client(&unverified)?,
             ..Proof::default()
         };
         let expires = verified.expires;
@@ -192,7 +193,7 @@ impl Identity {
             subject: Some(session.subject),
             session: Some(session.id),
             issuer_session: session.issuer_session,
-            token: None,
+            ..Proof::default()
         };
         let principal = resolve(issuer, &self.names, &token, method, expires, proof).await?;
         Ok((Arc::new(principal), due.map_or(expires, |due| due.min(expires))))
@@ -205,5 +206,16 @@ impl From<(Arc<Principal>, SystemTime)> for Found {
             principal,
             fresh_until: Some(fresh_until),
         }
+    }
+}
+
+/// The client that a token was issued to (OpenID Connect Core 1.0 section 2).
+fn client(token: &Unverified<'_>) -> Result<Option<String>, Invalid> {
+    if let Some(party) = token.text("azp")? {
+        return Ok(Some(party.to_owned()));
+    }
+    match token.audiences()?[..] {
+        [only] => Ok(Some(only.to_owned())),
+        _ => Ok(None),
     }
 }

@@ -63,6 +63,8 @@ pub struct Proof {
     pub issuer_session: Option<String>,
     /// The bearer token, if it is not a session's.
     pub token: Option<TokenDigest>,
+    /// The client that an id_token was issued to: `azp`, else its only audience.
+    pub client: Option<String>,
 }
 
 /// A user as the issuer knows them.

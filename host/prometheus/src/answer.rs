@@ -39,12 +39,20 @@ pub(crate) fn failure(tenant: &str, error: &StorageError) -> Response {
         StorageError::Invalid(_) => return text(StatusCode::BAD_REQUEST, &error.to_string()),
     };
     tracing::warn!(tenant, %status, "storage: {error}");
-    let seconds = retry_after.unwrap_or(RETRY_AFTER).as_secs().max(1);
+    let seconds = in_whole_seconds(retry_after.unwrap_or(RETRY_AFTER));
     let mut response = text(status, &error.to_string());
     response
         .headers_mut()
         .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     response
+}
+
+/// A wait in whole seconds (RFC 9110 section 10.2.3), at least as long and up to a quarter longer, so
+/// that those who were refused together don't come again together.
+fn in_whole_seconds(wait: Duration) -> u64 {
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    let seconds = seconds.max(1);
+    seconds + rand::random_range(0..=seconds.div_ceil(4))
 }
 
 /// Reads a body of bounded size in bounded time.
@@ -60,9 +68,11 @@ pub(crate) async fn body(body: Body, limit: u64) -> Result<bytes::Bytes, Respons
             StatusCode::BAD_REQUEST,
             &format!("the body ends early: {error}"),
         )),
-        Err(_) => Err(text(
-            StatusCode::REQUEST_TIMEOUT,
-            &format!("the body did not come within {} s", BODY_TIME.as_secs()),
-        )),
+        // A slow network is no fault of the samples: on 408 a sender would drop them.
+        Err(_) => {
+            let message = format!("the body did not come within {} s", BODY_TIME.as_secs());
+            let retry_after = None;
+            Err(failure("", &StorageError::Unavailable { message, retry_after }))
+        }
     }
 }

@@ -6,21 +6,24 @@
 
 mod labels;
 mod symbols;
+mod treat;
 mod v1;
 mod v2;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use witgate_plugins::{Batch, Datum, Kinds};
 
 use self::{
     labels::{Labels, Pair},
     symbols::Symbols,
+    treat::{Fate, Treating},
 };
 use crate::{
     compression::{Compression, CompressionError},
     config::Limits,
     histogram,
+    treatment::Treatment,
     wire::{Damaged, Fields, Value},
 };
 
@@ -52,6 +55,8 @@ pub struct Rules<'a> {
     pub holds: Kinds,
     /// Name and value of a label that every series gets. One that has it with another value is refused.
     pub label: Option<(&'a str, &'a str)>,
+    /// What is done to the series on their way.
+    pub treatment: Option<&'a Arc<Treatment>>,
 }
 
 /// Why a body is refused as a whole.
@@ -89,6 +94,13 @@ impl From<Damaged> for DecodeError {
 pub struct Refused {
     /// How many, by what it is and by reason.
     pub counts: BTreeMap<(Datum, &'static str), u64>,
+    /// What a rule of `relabel` dropped: samples, histograms, exemplars.
+    pub dropped: [u64; 3],
+    /// What is of replicas that are not the elected ones.
+    pub deduplicated: [u64; 3],
+    /// Clusters, each with a replica of it, of which it has to be found out who is elected there. What
+    /// is theirs counts as deduplicated meanwhile.
+    pub unsettled: Vec<(String, String)>,
     /// The labels of the first series that was refused.
     pub first: Option<String>,
 }
@@ -100,6 +112,9 @@ pub struct Decoder {
     symbols: Symbols,
     batch: Batch,
     refused: Refused,
+    /// What was refused of the series that is being read.
+    pending: Vec<(Datum, &'static str, usize)>,
+    treating: Treating,
 }
 
 /// How long the columns were before a series.
@@ -123,7 +138,13 @@ impl Decoder {
         rules: &Rules<'_>,
     ) -> Result<(&Batch, &Refused), DecodeError> {
         self.clear();
-        let Rules { limits, holds, label } = *rules;
+        let Rules {
+            limits,
+            holds,
+            label,
+            treatment,
+        } = *rules;
+        self.treating.begin(treatment, (limits.labels, limits.label.0));
         let enforced = label.and_then(|(name, value)| {
             let name = self.symbols.intern(&mut self.batch, name.as_bytes());
             name.zip(self.symbols.intern(&mut self.batch, value.as_bytes()))
@@ -142,9 +163,15 @@ impl Decoder {
         Ok((&self.batch, &self.refused))
     }
 
+    /// The batch and what was refused, of the body that was decoded last.
+    pub(crate) fn decoded(&self) -> (&Batch, &Refused) {
+        (&self.batch, &self.refused)
+    }
+
     fn clear(&mut self) {
         self.symbols.clear();
         self.refused = Refused::default();
+        self.pending.clear();
         let batch = &mut self.batch;
         batch.symbol_bytes.clear();
         batch.symbol_ends.clear();
@@ -203,29 +230,16 @@ impl Decoder {
             (Datum::Exemplar, now.exemplars - mark.exemplars),
         ];
         let has_data = counts.iter().any(|(_, count)| *count > 0);
-        let wrong = wrong.or_else(|| labels.commit(&mut self.batch));
-        let batch = &mut self.batch;
-        match wrong {
-            Some(reason) => {
-                batch.timestamps.truncate(mark.samples);
-                batch.values.truncate(mark.samples);
-                batch.start_timestamps.truncate(mark.samples);
-                let histograms = &mut batch.histograms;
-                histograms.timestamps.truncate(mark.histograms);
-                histograms.message_ends.truncate(mark.histograms);
-                histograms.messages.truncate(mark.messages);
-                let exemplars = &mut batch.exemplars;
-                exemplars.timestamps.truncate(mark.exemplars);
-                exemplars.values.truncate(mark.exemplars);
-                exemplars.label_ends.truncate(mark.exemplars);
-                exemplars.labels.truncate(mark.exemplar_labels);
-                for (datum, count) in counts {
-                    // A series without anything counts as the sample that it should have had.
-                    let count = count.max(usize::from(!has_data && datum == Datum::Sample));
-                    self.refuse(datum, reason, count, &labels.current);
-                }
-            }
-            None if has_data => {
+        let fate = match wrong {
+            Some(reason) => Fate::Refused(reason),
+            None => self.settle(labels, has_data),
+        };
+        if !matches!(fate, Fate::Taken) {
+            self.truncate(mark);
+        }
+        match fate {
+            Fate::Taken if has_data => {
+                let batch = &mut self.batch;
                 batch.label_ends.push(length(batch.labels.len()));
                 batch.sample_ends.push(length(batch.timestamps.len()));
                 let histograms = &mut batch.histograms;
@@ -233,12 +247,41 @@ impl Decoder {
                 let exemplars = &mut batch.exemplars;
                 exemplars.ends.push(length(exemplars.timestamps.len()));
             }
-            None => {
-                let start = batch.label_ends.last().copied().unwrap_or_default();
-                batch.labels.truncate(start as usize);
+            Fate::Taken => {
+                let start = self.batch.label_ends.last().copied().unwrap_or_default();
+                self.batch.labels.truncate(start as usize);
             }
+            Fate::Refused(reason) => {
+                for (datum, count) in counts {
+                    // A series without anything counts as the sample that it should have had.
+                    let count = count.max(usize::from(!has_data && datum == Datum::Sample));
+                    self.refuse(datum, reason, count, &labels.current);
+                }
+            }
+            Fate::Dropped => leave_out(&mut self.refused.dropped, &counts, &mut self.pending),
+            Fate::Deduplicated => leave_out(&mut self.refused.deduplicated, &counts, &mut self.pending),
+        }
+        for (datum, reason, count) in std::mem::take(&mut self.pending) {
+            self.refuse(datum, reason, count, &labels.current);
         }
         labels.next();
+    }
+
+    /// Takes what was read since `mark` off the columns.
+    fn truncate(&mut self, mark: Mark) {
+        let batch = &mut self.batch;
+        batch.timestamps.truncate(mark.samples);
+        batch.values.truncate(mark.samples);
+        batch.start_timestamps.truncate(mark.samples);
+        let histograms = &mut batch.histograms;
+        histograms.timestamps.truncate(mark.histograms);
+        histograms.message_ends.truncate(mark.histograms);
+        histograms.messages.truncate(mark.messages);
+        let exemplars = &mut batch.exemplars;
+        exemplars.timestamps.truncate(mark.exemplars);
+        exemplars.values.truncate(mark.exemplars);
+        exemplars.label_ends.truncate(mark.exemplars);
+        exemplars.labels.truncate(mark.exemplar_labels);
     }
 
     #[inline]
@@ -263,15 +306,15 @@ impl Decoder {
     }
 
     /// Takes a native histogram as it is, if it is one.
-    fn histogram(&mut self, message: &[u8], holds: Kinds, labels: &[Pair<'_>]) -> Result<(), Damaged> {
+    fn histogram(&mut self, message: &[u8], holds: Kinds) -> Result<(), Damaged> {
         if !holds.histograms {
             let reason = "native histograms, which the storage does not hold";
-            self.refuse(Datum::Histogram, reason, 1, labels);
+            self.refuse_later(Datum::Histogram, reason);
             return Ok(());
         }
         let parsed = histogram::parse(message)?;
         if let Err(reason) = histogram::validate(&parsed) {
-            self.refuse(Datum::Histogram, reason, 1, labels);
+            self.refuse_later(Datum::Histogram, reason);
             return Ok(());
         }
         let histograms = &mut self.batch.histograms;
@@ -282,17 +325,26 @@ impl Decoder {
     }
 
     /// Ends an exemplar whose labels, if it has them all, are in their column already.
-    fn end_exemplar(&mut self, timestamp: i64, bits: u64, wrong: Option<&'static str>, labels: &[Pair<'_>]) {
+    fn end_exemplar(&mut self, timestamp: i64, bits: u64, wrong: Option<&'static str>) {
         let exemplars = &mut self.batch.exemplars;
         if let Some(reason) = wrong {
             let end = exemplars.label_ends.last().copied().unwrap_or_default();
             exemplars.labels.truncate(end as usize);
-            self.refuse(Datum::Exemplar, reason, 1, labels);
+            self.refuse_later(Datum::Exemplar, reason);
             return;
         }
         exemplars.timestamps.push(timestamp);
         exemplars.values.push(bits);
         exemplars.label_ends.push(length(exemplars.labels.len()));
+    }
+
+    /// Refuses one of the series that is being read, unless the series is left out as a whole.
+    fn refuse_later(&mut self, datum: Datum, reason: &'static str) {
+        let is = |known: &&mut (Datum, &str, usize)| (known.0, known.1) == (datum, reason);
+        match self.pending.iter_mut().find(is) {
+            Some((.., count)) => *count += 1,
+            None => self.pending.push((datum, reason, 1)),
+        }
     }
 
     fn refuse(&mut self, datum: Datum, reason: &'static str, count: usize, labels: &[Pair<'_>]) {
@@ -304,6 +356,16 @@ impl Decoder {
             self.refused.first = Some(labels::described(labels, &self.batch));
         }
     }
+}
+
+/// Counts a series' data as left out, with what would have been refused of it anyway.
+fn leave_out(out: &mut [u64; 3], counts: &[(Datum, usize); 3], pending: &mut Vec<(Datum, &str, usize)>) {
+    for (out, (datum, count)) in out.iter_mut().zip(counts) {
+        let refused = pending.iter().filter(|(refused, ..)| refused == datum);
+        let refused: usize = refused.map(|(.., count)| count).sum();
+        *out += (count + refused) as u64;
+    }
+    pending.clear();
 }
 
 /// What a storage that holds no exemplars means for one.

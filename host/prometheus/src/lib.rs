@@ -1,6 +1,9 @@
 //! Prometheus remote write and read: protocol, tenants, limits, routing to storage plugins.
 
 mod answer;
+mod backends;
+mod blueprint;
+mod caller;
 mod compression;
 mod config;
 pub mod decode;
@@ -9,16 +12,34 @@ mod labels;
 mod matcher;
 #[cfg(test)]
 mod memory;
+mod name;
 pub mod proto;
+mod re2;
 mod read;
+mod relabel;
 mod remote;
+mod replicas;
 mod result;
+mod series;
+mod standing;
 mod tenant;
+mod tenants;
+mod treatment;
 mod write;
 
 pub use answer::Refusal;
+pub use backends::{Delivery, DeliveryOutcome};
+pub use blueprint::Foundations;
+pub use caller::PatternError;
 pub use compression::{Compression, CompressionError};
-pub use config::{Callers, ConfigError, Limits, PrometheusConfig, TenantConfig};
-pub use remote::{Account, Endpoint, Remote};
+pub use config::{
+    Callers, ConfigError, Limits, PrometheusConfig, ReplicasConfig, TenantConfig, TenantLimits,
+    TenantStorageConfig,
+};
+pub use name::NameError;
+pub use relabel::{RelabelAction, RelabelConfig, RelabelError};
+pub use remote::{Account, Endpoint, LeftOut, Remote};
+pub use standing::{Bounds, Choice, Holds, Standing, TenantStanding};
+pub use treatment::Treatment;
 
 use witgate_chunk::wire;

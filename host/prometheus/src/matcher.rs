@@ -1,12 +1,12 @@
 //! Prometheus' label matchers.
 
-use regex::{Regex, RegexBuilder};
+use regex::Regex;
 use witgate_plugins::{MatchOperation, Matcher};
 
-use crate::proto::{LabelMatcher, MatchType};
-
-/// What a compiled expression may take. Prometheus' own expressions stay far below.
-const REGEX_BYTES: usize = 1 << 20;
+use crate::{
+    proto::{LabelMatcher, MatchType},
+    re2,
+};
 
 /// The matchers of a query, ready to be applied and to be handed to a plugin.
 #[derive(Debug)]
@@ -46,10 +46,7 @@ impl Matchers {
             let operation = MatchType::try_from(matcher.r#type)
                 .map_err(|_| format!("the matcher of {name:?} has an unknown type {}", matcher.r#type))?;
             let regex = || {
-                let compiled = RegexBuilder::new(&format!("^(?s:{value})$"))
-                    .size_limit(REGEX_BYTES)
-                    .build();
-                compiled
+                re2::whole(value)
                     .map(By::Regex)
                     .map_err(|error| format!("the expression {value:?} of {name:?}: {error}"))
             };

@@ -1,9 +1,12 @@
 //! A storage without a plugin, for the tests of this crate: it keeps what it is given, or fails as it
 //! is told.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use witgate_plugins::{Batch, Context, Cursor, Kinds, Piece, Query, Receipt, Storage, StorageError};
+use witgate_state::{Embedded, State};
+
+use crate::blueprint::Foundations;
 
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
@@ -51,4 +54,24 @@ impl Cursor for Pieces {
     async fn next(&mut self, _: u32) -> Result<Option<Piece>, StorageError> {
         Ok(self.0.next().map(Piece::Samples))
     }
+}
+
+/// Calls `build` with storages of these names, and a state of its own.
+pub(crate) fn founded<T>(storages: &[(&str, &Arc<Memory>)], build: impl FnOnce(Foundations<'_>) -> T) -> T {
+    let storage = |name: &str| {
+        let found = storages.iter().find(|(own, _)| *own == name);
+        found.map(|(_, memory)| Arc::clone(memory) as Arc<dyn Storage>)
+    };
+    founded_on(&storage, build)
+}
+
+/// The same with any storages.
+pub(crate) fn founded_on<T>(
+    storage: &dyn Fn(&str) -> Option<Arc<dyn Storage>>,
+    build: impl FnOnce(Foundations<'_>) -> T,
+) -> T {
+    let directory = tempfile::tempdir().unwrap();
+    let state = Embedded::open(directory.path()).unwrap();
+    let replicas = &state.space("replicas").unwrap();
+    build(Foundations { storage, replicas })
 }

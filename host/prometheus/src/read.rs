@@ -89,11 +89,18 @@ impl Remote {
             };
             return failure(&tenant.name, &overloaded);
         };
+        let own = match tenant.reading() {
+            Ok(own) => own,
+            Err(busy) => {
+                let (message, retry_after) = (busy.to_string(), None);
+                return failure(&tenant.name, &StorageError::Overloaded { message, retry_after });
+            }
+        };
         let body = match crate::answer::body(request.into_body(), self.limits.body.0).await {
             Ok(body) => body,
             Err(response) => return response,
         };
-        match self.answer(tenant, request_id, &body, place).await {
+        match self.answer(tenant, request_id, &body, (place, own)).await {
             Ok(response) => response,
             Err(error) => refusal(&tenant.name, &error),
         }

@@ -7,19 +7,25 @@ use http::{Request, StatusCode};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use witgate_identity::Principal;
-use witgate_plugins::{Datum, Storage};
+use witgate_plugins::{Datum, StorageError};
 
 use crate::{
-    answer::text,
+    answer::{failure, text},
+    backends::Delivery,
+    blueprint::Foundations,
     config::{ConfigError, Limits, PrometheusConfig},
-    tenant::{self, Tenant},
+    tenant::Tenant,
+    tenants::{Asked, NoTenant, Tenants},
     write::Decoders,
 };
+
+/// By which a caller who may use several tenants says which is meant, as Cortex, Mimir and Loki have it.
+const TENANT: &str = "x-scope-orgid";
 
 /// The remote endpoints of one configuration.
 #[derive(Debug)]
 pub struct Remote {
-    tenants: Vec<Tenant>,
+    pub(crate) tenants: Tenants,
     pub(crate) limits: Limits,
     pub(crate) decoders: Decoders,
     pub(crate) reads: Arc<Semaphore>,
@@ -40,7 +46,7 @@ pub enum Endpoint {
 pub struct Account {
     /// The tenant.
     pub tenant: String,
-    /// The storage plugin that its samples are in.
+    /// The storage plugins that its samples are in, with commas between.
     pub storage: String,
     /// Series that were stored or found.
     pub series: u64,
@@ -59,6 +65,53 @@ pub struct Account {
     /// The same by what it is and by reason; `storage` is whatever the storage plugin says.
     #[serde(skip)]
     pub refused: Vec<(Datum, &'static str, u64)>,
+    /// What rules of `relabel` dropped.
+    #[serde(skip_serializing_if = "LeftOut::is_empty")]
+    pub dropped: LeftOut,
+    /// What is of replicas that are not the elected ones.
+    #[serde(skip_serializing_if = "LeftOut::is_empty")]
+    pub deduplicated: LeftOut,
+    /// What became of a write at each storage.
+    #[serde(skip_serializing_if = "is_one")]
+    pub deliveries: Vec<Delivery>,
+    /// Series of the tenant that are active, where they are counted, and how many may be.
+    #[serde(skip)]
+    pub active_series: Option<(u64, u64)>,
+}
+
+/// What was left out of a write as the configuration says, and is no fault of the sender's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LeftOut {
+    /// Samples.
+    pub samples: u64,
+    /// Native histograms.
+    pub histograms: u64,
+    /// Exemplars.
+    pub exemplars: u64,
+}
+
+/// The only storage's outcome is the request's.
+fn is_one(deliveries: &[Delivery]) -> bool {
+    deliveries.len() < 2
+}
+
+// === impl LeftOut ===
+
+impl LeftOut {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl From<[u64; 3]> for LeftOut {
+    fn from([samples, histograms, exemplars]: [u64; 3]) -> Self {
+        Self {
+            samples,
+            histograms,
+            exemplars,
+        }
+    }
 }
 
 // === impl Endpoint ===
@@ -84,28 +137,19 @@ impl Endpoint {
 // === impl Remote ===
 
 impl Remote {
-    /// Builds the endpoints. `storage` finds a storage plugin by name.
+    /// Builds the endpoints. What tenants have used of their limits goes on from `before`.
     pub fn new(
         config: &PrometheusConfig,
-        storage: &dyn Fn(&str) -> Option<Arc<dyn Storage>>,
+        foundations: Foundations<'_>,
+        before: Option<&Self>,
     ) -> Result<Self, ConfigError> {
         if let Some(label) = &config.tenant_label
             && (label.is_empty() || label == "__name__")
         {
             return Err(ConfigError::TenantLabel(label.clone()));
         }
-        let mut tenants: Vec<Tenant> = Vec::new();
-        for (index, tenant) in config.tenants.iter().enumerate() {
-            if tenants.iter().any(|other| other.name == tenant.name) {
-                return Err(ConfigError::SameName(index, tenant.name.clone()));
-            }
-            let storage = storage(&tenant.storage)
-                .ok_or_else(|| ConfigError::NoStorage(index, tenant.storage.clone()))?;
-            let label = config.tenant_label.as_deref();
-            tenants.push(Tenant::new(tenant, storage, label, &config.limits));
-        }
         Ok(Self {
-            tenants,
+            tenants: Tenants::new(config, foundations, before.map(|before| &before.tenants))?,
             limits: config.limits.clone(),
             decoders: Decoders::default(),
             reads: Arc::new(Semaphore::new(config.limits.concurrent_reads)),
@@ -115,7 +159,7 @@ impl Remote {
     /// Answers a remote write. 204 means that the tenant's backend has every sample.
     pub async fn write(&self, principal: &Principal, request: Request<axum::body::Body>) -> Response {
         match self.tenant(Endpoint::Write, principal, &request) {
-            Ok(tenant) => self.write_to(tenant, &request_id(&request), request).await,
+            Ok(tenant) => self.write_to(&tenant, &request_id(&request), request).await,
             Err(refusal) => refusal,
         }
     }
@@ -123,7 +167,7 @@ impl Remote {
     /// Answers a remote read.
     pub async fn read(&self, principal: &Principal, request: Request<axum::body::Body>) -> Response {
         match self.tenant(Endpoint::Read, principal, &request) {
-            Ok(tenant) => self.read_from(tenant, &request_id(&request), request).await,
+            Ok(tenant) => self.read_from(&tenant, &request_id(&request), request).await,
             Err(refusal) => refusal,
         }
     }
@@ -134,7 +178,7 @@ impl Remote {
         endpoint: Endpoint,
         principal: &Principal,
         request: &Request<B>,
-    ) -> Result<&Tenant, Response> {
+    ) -> Result<Arc<Tenant>, Response> {
         let uri = request.uri();
         let query = uri
             .query()
@@ -143,8 +187,20 @@ impl Remote {
         let database = url::form_urlencoded::parse(query.as_bytes())
             .find(|(name, _)| name == "db")
             .map(|(_, value)| value.into_owned());
-        tenant::choose(&self.tenants, endpoint, principal, database.as_deref())
-            .map_err(|refused| text(StatusCode::FORBIDDEN, &refused.to_string()))
+        let name = request.headers().get(TENANT);
+        let asked = Asked {
+            // What can't be read is no tenant's name.
+            name: name.map(|name| name.to_str().unwrap_or("?")),
+            database: database.as_deref(),
+        };
+        let chosen = self.tenants.choose(endpoint, principal, asked);
+        chosen.map_err(|refused| match refused {
+            NoTenant::TooMany(_) => {
+                let (message, retry_after) = (refused.to_string(), None);
+                failure("", &StorageError::Unavailable { message, retry_after })
+            }
+            _ => text(StatusCode::FORBIDDEN, &refused.to_string()),
+        })
     }
 }
 

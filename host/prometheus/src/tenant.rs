@@ -1,92 +1,178 @@
-//! Which tenant a caller's request is for.
+//! A tenant in service.
 
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{
+    num::NonZeroU32,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use governor::{
     DefaultDirectRateLimiter, Quota, RateLimiter,
     clock::{Clock, DefaultClock},
 };
-use witgate_identity::Principal;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use witgate_plugins::{Context, Storage};
+use witgate_state::Space;
 
 use crate::{
-    Account, Endpoint,
-    config::{Callers, Limits, TenantConfig},
+    Account,
+    backends::{Backend, Backends},
+    caller::Pattern,
+    config::{Limits, ReplicasConfig},
+    relabel::Relabel,
+    replicas::Replicas,
+    series::ActiveSeries,
+    treatment::Treatment,
 };
 
-/// Seconds' worth of samples that may come at once, where the configuration does not say.
-const DEFAULT_BURST: NonZeroU32 = NonZeroU32::new(10).unwrap();
+/// What tenants of one entry of the configuration are made from.
+#[derive(Debug)]
+pub(crate) struct Blueprint {
+    pub(crate) attributes: Vec<(String, Pattern)>,
+    pub(crate) storages: Vec<StoragePlan>,
+    /// The storage that is read from, and what it is told.
+    pub(crate) reader: (Arc<dyn Storage>, Vec<(String, Pattern)>),
+    pub(crate) label: Option<String>,
+    pub(crate) limits: Limits,
+    /// Samples, histograms and exemplars in a second, and at once.
+    pub(crate) rate: Option<(NonZeroU32, NonZeroU32)>,
+    /// Reads at the same time.
+    pub(crate) reads: Option<usize>,
+    /// Active series, and how long one is.
+    pub(crate) series: Option<(usize, Duration)>,
+    pub(crate) replicas: Option<(ReplicasConfig, Arc<dyn Space>)>,
+    pub(crate) relabel: Relabel,
+}
+
+/// A storage of tenants that are made.
+#[derive(Debug)]
+pub(crate) struct StoragePlan {
+    pub(crate) name: String,
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) attributes: Vec<(String, Pattern)>,
+    pub(crate) is_required: bool,
+}
 
 /// A tenant in service.
 #[derive(Debug)]
 pub(crate) struct Tenant {
     pub(crate) name: String,
     pub(crate) attributes: Vec<(String, String)>,
-    pub(crate) write: Callers,
-    pub(crate) read: Callers,
+    pub(crate) backends: Backends,
+    /// The storage that is read from, and what it is told of the tenant.
     pub(crate) storage: Arc<dyn Storage>,
-    /// The storage plugin's name.
+    read_attributes: Vec<(String, String)>,
+    /// The names of its storage plugins.
     pub(crate) storage_name: String,
     /// The label that its series have and nobody else's, whose value is its name.
     pub(crate) label: Option<String>,
     pub(crate) limits: Limits,
-    rate: Option<Rate>,
+    /// What its series go through, if anything.
+    pub(crate) treatment: Option<Arc<Treatment>>,
+    rate: Option<Arc<Rate>>,
+    reads: Option<Arc<Semaphore>>,
+    /// When it was last asked for, in seconds of the clock of whoever keeps it.
+    last_used: AtomicU64,
+}
+
+/// What a tenant has counted, which a new configuration does not make it forget.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Counted {
+    rate: Option<Arc<Rate>>,
+    series: Option<Arc<ActiveSeries>>,
 }
 
 /// How many samples, histograms and exemplars it may write in a time.
 #[derive(Debug)]
 struct Rate {
     limiter: DefaultDirectRateLimiter,
+    per_second: NonZeroU32,
     burst: NonZeroU32,
 }
 
-/// Why no tenant takes a request.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum NoTenant {
-    #[error(
-        "user {user:?} in groups {groups:?} may not {action}: no tenant's `{action}` names the user or one of the groups"
-    )]
-    NotGranted {
-        user: String,
-        groups: Vec<String>,
-        action: &'static str,
-    },
-    #[error("no tenant that you may {action} has the database {asked:?}: you may {action} {offered:?}")]
-    OtherDatabase {
-        asked: String,
-        offered: Vec<String>,
-        action: &'static str,
-    },
-}
+/// As many reads of a tenant are under way as it may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("as many reads are under way as the tenant may have (`limits.concurrentReads`)")]
+pub(crate) struct Busy;
 
-impl Tenant {
-    pub(crate) fn new(
-        config: &TenantConfig,
-        storage: Arc<dyn Storage>,
-        label: Option<&str>,
-        limits: &Limits,
-    ) -> Self {
-        let own = &config.limits;
-        let rate = own.samples_per_second.map(|per_second| {
-            let burst = own.burst.unwrap_or(per_second.saturating_mul(DEFAULT_BURST));
-            Rate {
-                limiter: RateLimiter::direct(Quota::per_second(per_second).allow_burst(burst)),
-                burst,
-            }
+// === impl Blueprint ===
+
+impl Blueprint {
+    /// The tenant of this name, which goes on counting from what it had counted before. `part` is what
+    /// `{tenant}` stands for in its name.
+    pub(crate) fn build(&self, name: &str, part: &str, counted: &Counted) -> Tenant {
+        let with_part = |attributes: &[(String, Pattern)]| -> Vec<(String, String)> {
+            let attributes = attributes.iter();
+            attributes
+                .map(|(key, value)| (key.clone(), value.with(part)))
+                .collect()
+        };
+        let backends = self.storages.iter().map(|plan| {
+            let attributes = with_part(&plan.attributes);
+            Backend::new(
+                &plan.name,
+                Arc::clone(&plan.storage),
+                attributes,
+                plan.is_required,
+            )
         });
-        Self {
-            name: config.name.clone(),
-            attributes: config.attributes.clone().into_iter().collect(),
-            write: config.write.clone(),
-            read: config.read.clone(),
-            storage,
-            storage_name: config.storage.clone(),
-            label: label.map(str::to_owned),
-            limits: own.over(limits),
+        let names: Vec<_> = self.storages.iter().map(|plan| plan.name.as_str()).collect();
+        let rate = self.rate.map(|(per_second, burst)| {
+            let same = |rate: &&Arc<Rate>| (rate.per_second, rate.burst) == (per_second, burst);
+            counted.rate.as_ref().filter(same).cloned().unwrap_or_else(|| {
+                let limiter = RateLimiter::direct(Quota::per_second(per_second).allow_burst(burst));
+                Arc::new(Rate {
+                    limiter,
+                    per_second,
+                    burst,
+                })
+            })
+        });
+        let series = self.series.map(|(most, window)| {
+            let same = |series: &&Arc<ActiveSeries>| series.is_bounded(most, window);
+            let series = counted.series.as_ref().filter(same).cloned();
+            series.unwrap_or_else(|| Arc::new(ActiveSeries::new(most, window)))
+        });
+        let replicas = self
+            .replicas
+            .as_ref()
+            .map(|(config, space)| Arc::new(Replicas::new(name, config, Arc::clone(space))));
+        let relabel = self.relabel.clone();
+        let treatment = Treatment {
+            replicas,
+            relabel,
+            series,
+        };
+        Tenant {
+            name: name.to_owned(),
+            attributes: with_part(&self.attributes),
+            backends: Backends::new(backends.collect()),
+            storage: Arc::clone(&self.reader.0),
+            read_attributes: with_part(&self.reader.1),
+            storage_name: names.join(","),
+            label: self.label.clone(),
+            limits: self.limits.clone(),
+            treatment: (!treatment.is_empty()).then(|| Arc::new(treatment)),
             rate,
+            reads: self.reads.map(|reads| Arc::new(Semaphore::new(reads))),
+            last_used: AtomicU64::new(0),
         }
     }
 
+    /// What `?db=` selects the tenant by in whose name `{tenant}` stands for this.
+    pub(crate) fn database(&self, part: &str) -> Option<String> {
+        let mut attributes = self.attributes.iter();
+        let (_, pattern) = attributes.find(|(key, _)| key == "db")?;
+        Some(pattern.with(part))
+    }
+}
+
+// === impl Tenant ===
+
+impl Tenant {
     /// What a request comes to, before anything has.
     pub(crate) fn account(&self) -> Account {
         Account {
@@ -99,6 +185,43 @@ impl Tenant {
     /// Name and value of the label that all of its series have.
     pub(crate) fn label(&self) -> Option<(&str, &str)> {
         Some((self.label.as_deref()?, &self.name))
+    }
+
+    /// What it has counted so far.
+    pub(crate) fn counted(&self) -> Counted {
+        let series = self
+            .treatment
+            .as_ref()
+            .and_then(|treatment| treatment.series.clone());
+        Counted {
+            rate: self.rate.clone(),
+            series,
+        }
+    }
+
+    /// A place among its reads.
+    pub(crate) fn reading(&self) -> Result<Option<OwnedSemaphorePermit>, Busy> {
+        let Some(reads) = &self.reads else { return Ok(None) };
+        { Arc::clone(reads).try_acquire_owned() }
+            .map(Some)
+            .map_err(|_| Busy)
+    }
+
+    /// What decides about replicas of its clusters.
+    pub(crate) fn replicas(&self) -> Option<&Arc<Replicas>> {
+        self.treatment.as_ref()?.replicas.as_ref()
+    }
+
+    /// How many series of its are active, where they are counted, and how many may be.
+    pub(crate) fn series(&self) -> Option<(u64, u64)> {
+        let series = self.treatment.as_ref()?.series.as_ref()?;
+        Some((series.count(), series.most()))
+    }
+
+    /// Samples, histograms and exemplars that may come in a second, and at once.
+    pub(crate) fn rate(&self) -> Option<(u32, u32)> {
+        let rate = self.rate.as_ref()?;
+        Some((rate.per_second.get(), rate.burst.get()))
     }
 
     /// Takes so many samples off what may be written; the error is how long to wait.
@@ -115,125 +238,27 @@ impl Tenant {
         }
     }
 
-    fn grants(&self, endpoint: Endpoint, principal: &Principal) -> bool {
-        let callers = match endpoint {
-            Endpoint::Write => &self.write,
-            Endpoint::Read => &self.read,
-        };
-        callers.users.contains(&principal.user)
-            || callers
-                .groups
-                .iter()
-                .any(|group| principal.groups.contains(group))
+    /// What `?db=` selects it by.
+    pub(crate) fn database(&self) -> Option<&str> {
+        let mut attributes = self.attributes.iter();
+        let (_, value) = attributes.find(|(key, _)| key == "db")?;
+        Some(value)
     }
 
-    fn database(&self) -> Option<&str> {
-        self.attributes
-            .iter()
-            .find(|(name, _)| name == "db")
-            .map(|(_, value)| value.as_str())
-    }
-
-    /// What its storage plugin is told.
+    /// What the storage plugin that is read from is told.
     pub(crate) fn context(&self, request_id: &str) -> Context {
         Context {
             tenant: self.name.clone(),
-            attributes: self.attributes.clone(),
+            attributes: self.read_attributes.clone(),
             request_id: request_id.to_owned(),
         }
     }
-}
 
-/// The first tenant that grants the caller the endpoint and has the database that the URL names, if
-/// it names one.
-pub(crate) fn choose<'a>(
-    tenants: &'a [Tenant],
-    endpoint: Endpoint,
-    principal: &Principal,
-    database: Option<&str>,
-) -> Result<&'a Tenant, NoTenant> {
-    let action = endpoint.action();
-    let granted = || tenants.iter().filter(|tenant| tenant.grants(endpoint, principal));
-    let Some(first) = granted().next() else {
-        let (user, groups) = (principal.user.clone(), principal.groups.clone());
-        return Err(NoTenant::NotGranted { user, groups, action });
-    };
-    let Some(asked) = database else { return Ok(first) };
-    granted()
-        .find(|tenant| tenant.database() == Some(asked))
-        .ok_or_else(|| NoTenant::OtherDatabase {
-            asked: asked.to_owned(),
-            offered: granted()
-                .filter_map(Tenant::database)
-                .map(str::to_owned)
-                .collect(),
-            action,
-        })
-}
-
-#[cfg(test)]
-mod tests {
-    use witgate_identity::Method;
-
-    use super::*;
-    use crate::{config::TenantLimits, memory::Memory};
-
-    fn tenant(name: &str, db: Option<&str>, writer: &str, reader: &str) -> Tenant {
-        let group = |group: &str| Callers {
-            users: Vec::new(),
-            groups: vec![group.to_owned()],
-        };
-        let config = TenantConfig {
-            name: name.to_owned(),
-            storage: String::new(),
-            attributes: db
-                .map(|db| ("db".to_owned(), db.to_owned()))
-                .into_iter()
-                .collect(),
-            write: group(writer),
-            read: group(reader),
-            limits: TenantLimits::default(),
-        };
-        Tenant::new(&config, Arc::new(Memory::default()), None, &Limits::default())
+    pub(crate) fn is_used(&self, now: u64) {
+        self.last_used.store(now, Ordering::Relaxed);
     }
 
-    fn member(groups: &[&str]) -> Principal {
-        Principal {
-            user: "p".into(),
-            uid: None,
-            groups: groups.iter().map(|&group| group.to_owned()).collect(),
-            extra: Vec::new(),
-            method: Method::Basic,
-            expires: None,
-            proof: witgate_identity::Proof::default(),
-        }
-    }
-
-    #[test]
-    fn a_tenant_is_reached_by_those_it_grants_only() {
-        let tenants = [
-            tenant("a", Some("one"), "wa", "ra"),
-            tenant("b", Some("two"), "wb", "rb"),
-        ];
-        type Case<'a> = (&'a [&'a str], Endpoint, Option<&'a str>, Option<&'a str>);
-        let cases: [Case<'_>; 9] = [
-            (&["wa"], Endpoint::Write, None, Some("a")),
-            (&["wa"], Endpoint::Read, None, None),
-            (&["wb"], Endpoint::Write, None, Some("b")),
-            (&["wa", "wb"], Endpoint::Write, None, Some("a")),
-            (&["wa", "wb"], Endpoint::Write, Some("two"), Some("b")),
-            (&["wa"], Endpoint::Write, Some("two"), None),
-            (&["wa"], Endpoint::Write, Some("one"), Some("a")),
-            (&["ra"], Endpoint::Read, Some("one"), Some("a")),
-            (&[], Endpoint::Read, None, None),
-        ];
-        for (groups, endpoint, database, expected) in cases {
-            let found = choose(&tenants, endpoint, &member(groups), database).ok();
-            assert_eq!(
-                found.map(|tenant| tenant.name.as_str()),
-                expected,
-                "{groups:?} {endpoint:?} {database:?}"
-            );
-        }
+    pub(crate) fn last_used(&self) -> u64 {
+        self.last_used.load(Ordering::Relaxed)
     }
 }

@@ -1,16 +1,18 @@
 //! Remote write, from the request to the storage plugin's acknowledgement.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
-use witgate_plugins::{Batch, Datum, Receipt, StorageError};
+use witgate_plugins::{Batch, Datum, Kinds, Receipt, StorageError};
 
 use crate::{
-    Account, Remote,
+    Account, LeftOut, Remote,
     answer::{failure, text},
+    backends,
     compression::{Compression, CompressionError},
     decode::{DecodeError, Decoder, Form, Protocol, Refused, Rules},
+    replicas,
     tenant::Tenant,
 };
 
@@ -20,6 +22,10 @@ const WRITTEN: [&str; 3] = [
     "x-prometheus-remote-write-histograms-written",
     "x-prometheus-remote-write-exemplars-written",
 ];
+
+/// How often a request is looked through again, because in the meantime it was found out which of its
+/// replicas is stored: 64 clusters each time.
+const SETTLING: usize = 5;
 
 impl Remote {
     pub(crate) async fn write_to(
@@ -36,8 +42,15 @@ impl Remote {
         // A 1.0 sender is told nothing: it would take it for a 2.0 receiver's word.
         if form.protocol == Protocol::V2 {
             let account = response.extensions().get::<Account>();
+            // What the configuration leaves out was received as it should be: a sender that is not told
+            // so counts it as failed.
             let written = account.map_or([0; 3], |account| {
-                [account.samples, account.histograms, account.exemplars]
+                let (dropped, other) = (account.dropped, account.deduplicated);
+                [
+                    account.samples + dropped.samples + other.samples,
+                    account.histograms + dropped.histograms + other.histograms,
+                    account.exemplars + dropped.exemplars + other.exemplars,
+                ]
             });
             for (name, count) in WRITTEN.into_iter().zip(written) {
                 response.headers_mut().insert(name, HeaderValue::from(count));
@@ -53,57 +66,113 @@ impl Remote {
         request: Request<axum::body::Body>,
         form: Form,
     ) -> Response {
-        let body = match crate::answer::body(request.into_body(), self.limits.body.0).await {
+        let body = match crate::answer::body(request.into_body(), tenant.limits.body.0).await {
             Ok(body) => body,
             Err(response) => return response,
         };
         let mut decoder = self.decoders.take();
-        let rules = Rules {
-            limits: &tenant.limits,
-            holds: tenant.storage.holds(),
-            label: tenant.label(),
-        };
-        let response = match decoder.decode(&body, form, &rules) {
-            Err(error) => undecodable(&error),
-            Ok((batch, refused)) => {
-                drop(body);
-                store(tenant, request_id, batch, refused).await
-            }
-        };
+        let response = decode(tenant, request_id, body, form, &mut decoder).await;
         self.decoders.give(decoder);
         response
     }
 }
 
-async fn store(tenant: &Tenant, request_id: &str, batch: &Batch, refused: &Refused) -> Response {
+async fn decode(
+    tenant: &Tenant,
+    request_id: &str,
+    body: bytes::Bytes,
+    form: Form,
+    decoder: &mut Decoder,
+) -> Response {
+    let holds = tenant.backends.holds();
+    let rules = Rules {
+        limits: &tenant.limits,
+        holds,
+        label: tenant.label(),
+        treatment: tenant.treatment.as_ref(),
+    };
+    for _ in 0..SETTLING {
+        let unsettled = match decoder.decode(&body, form, &rules) {
+            Err(error) => return undecodable(&error),
+            Ok((_, refused)) => refused.unsettled.clone(),
+        };
+        let Some(replicas) = tenant.replicas().filter(|_| !unsettled.is_empty()) else {
+            drop(body);
+            let response = store(tenant, request_id, decoder.decoded(), holds).await;
+            if let Some(replicas) = tenant.replicas() {
+                replicas.keep(replicas::now()).await;
+            }
+            return response;
+        };
+        for pair in &unsettled {
+            if let Err(message) = replicas.settle(pair, replicas::now()).await {
+                return failure(
+                    &tenant.name,
+                    &StorageError::Unavailable {
+                        message,
+                        retry_after: None,
+                    },
+                );
+            }
+        }
+    }
+    let message = "it can't be found out in time which replicas are stored".to_owned();
+    failure(
+        &tenant.name,
+        &StorageError::Unavailable {
+            message,
+            retry_after: None,
+        },
+    )
+}
+
+async fn store(
+    tenant: &Tenant,
+    request_id: &str,
+    (batch, refused): (&Batch, &Refused),
+    holds: Kinds,
+) -> Response {
     let refusals = { refused.counts.iter() }.map(|((datum, reason), count)| (*datum, *reason, *count));
+    let before = Account {
+        rejected: refused.counts.values().sum(),
+        refused: refusals.collect(),
+        dropped: refused.dropped.into(),
+        deduplicated: refused.deduplicated.into(),
+        active_series: tenant.series(),
+        ..tenant.account()
+    };
     let mut account = Account {
         series: batch.label_ends.len() as u64,
         samples: batch.timestamps.len() as u64,
         histograms: batch.histograms.timestamps.len() as u64,
         exemplars: batch.exemplars.timestamps.len() as u64,
-        rejected: refused.counts.values().sum(),
-        refused: refusals.collect(),
-        ..tenant.account()
+        ..before.clone()
     };
     let written = account.samples + account.histograms + account.exemplars;
     let receipt = if let Err(wait) = tenant.admit(written) {
         let message = format!("tenant {} writes more than its samplesPerSecond", tenant.name);
         Err(StorageError::Overloaded {
             message,
-            retry_after: Some(wait + jitter()),
+            retry_after: Some(wait),
         })
     } else if batch.is_empty() {
         Ok(Receipt::default())
     } else {
-        tenant.storage.write(&tenant.context(request_id), batch).await
+        let delivered = tenant
+            .backends
+            .write(&tenant.name, request_id, batch, holds)
+            .await;
+        account.deliveries = delivered.deliveries;
+        delivered.receipt
     };
     let mut response = match receipt {
         Err(error) => {
+            // Of what is not stored nothing counts as left out: it comes again.
             account = Account {
-                rejected: account.rejected,
-                refused: account.refused,
-                ..tenant.account()
+                deliveries: account.deliveries,
+                dropped: LeftOut::default(),
+                deduplicated: LeftOut::default(),
+                ..before
             };
             failure(&tenant.name, &error)
         }
@@ -127,11 +196,6 @@ async fn store(tenant: &Tenant, request_id: &str, batch: &Batch, refused: &Refus
     };
     response.extensions_mut().insert(account);
     response
-}
-
-/// Half a second to one and a half, so that those who were refused together don't come again together.
-fn jitter() -> Duration {
-    Duration::from_millis(rand::random_range(500..1500))
 }
 
 /// What was not stored and why, in one line; none if everything was.
@@ -159,6 +223,15 @@ fn complaint(refused: &Refused, receipt: &Receipt, account: &Account) -> Option<
             first.reason
         ));
     }
+    if reasons.is_empty() {
+        return None;
+    }
+    if account.deliveries.len() > 1 {
+        reasons.push(format!(
+            "at the storages: {}",
+            backends::summary(&account.deliveries)
+        ));
+    }
     let stored = [
         (Datum::Sample, account.samples),
         (Datum::Histogram, account.histograms),
@@ -168,13 +241,8 @@ fn complaint(refused: &Refused, receipt: &Receipt, account: &Account) -> Option<
         .filter(|(datum, count)| *datum == Datum::Sample || *count > 0)
         .map(|(datum, count)| counted(count, datum))
         .collect();
-    (!reasons.is_empty()).then(|| {
-        format!(
-            "stored: {}; not stored: {}",
-            stored.join(", "),
-            reasons.join("; ")
-        )
-    })
+    let (stored, reasons) = (stored.join(", "), reasons.join("; "));
+    Some(format!("stored: {stored}; not stored: {reasons}"))
 }
 
 fn counted(count: u64, datum: Datum) -> String {

@@ -60,8 +60,8 @@ pub(crate) fn probe<C: Client>(
 
 impl Cursor for Answer {
     fn next(&mut self, samples: u32) -> Result<Option<Piece>, Failure> {
-        let batch = { self.samples.next(samples as usize) }
-            .map_err(|error| broken(&self.url, &error.to_string()))?;
+        let batch =
+            { self.samples.next(samples as usize) }.map_err(|error| broken(&self.url, &error.to_string()))?;
         Ok(batch.map(Piece::Samples))
     }
 }

@@ -79,6 +79,7 @@ fn measure(
         limits: &limits,
         holds: Kinds::ALL,
         label: None,
+        treatment: None,
     };
     let v2_form = Form {
         protocol: Protocol::V2,

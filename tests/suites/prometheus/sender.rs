@@ -33,7 +33,7 @@ impl Sender {
         Self::start_with(options, format!("remote_write:\n- {remote}"), target).await
     }
 
-    async fn start_with(options: PrometheusOptions, remote: String, target: SocketAddr) -> Self {
+    pub(crate) async fn start_with(options: PrometheusOptions, remote: String, target: SocketAddr) -> Self {
         let prometheus = Prometheus::start_with(options, |own| {
             format!(
                 "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\n\

@@ -30,7 +30,7 @@ pub(crate) const STRANGER: &str = "stranger";
 pub(crate) struct Setup {
     /// Where the plugin `influx` finds InfluxDB; nowhere by default.
     pub(crate) influx: SocketAddr,
-    /// The plugin that the tenant's samples are in.
+    /// The plugin that the tenant's samples are in; none if `tenant` says more.
     pub(crate) storage: &'static str,
     /// The section `prometheus.limits`.
     pub(crate) limits: &'static str,
@@ -39,6 +39,8 @@ pub(crate) struct Setup {
     pub(crate) tenant: &'static str,
     /// More tenants, and more of the section `prometheus`.
     pub(crate) more: &'static str,
+    /// Users with the same password, and each one's groups.
+    pub(crate) users: &'static [(&'static str, &'static str)],
 }
 
 /// A running gateway, and a client that trusts its certificate.
@@ -59,6 +61,7 @@ impl Default for Setup {
             url_credentials: false,
             tenant: "",
             more: "",
+            users: &[],
         }
     }
 }
@@ -88,8 +91,17 @@ impl Setup {
             url_credentials,
             tenant,
             more,
+            users,
         } = self;
         let hash = &*HASH;
+        let storage = match *storage {
+            "" => String::new(),
+            plugin => format!("storage: {plugin}"),
+        };
+        let users = users.iter().map(|(user, groups)| {
+            format!("  - {{username: {user}, passwordHash: '{hash}', groups: [{groups}]}}\n")
+        });
+        let users: String = users.collect();
         format!(
             r"
 listeners:
@@ -112,10 +124,10 @@ identity:
   basic:
   - {{username: {USER}, passwordHash: '{hash}', groups: [metrics]}}
   - {{username: {STRANGER}, passwordHash: '{hash}', groups: [others]}}
-prometheus:
+{users}prometheus:
   tenants:
   - name: lab
-    storage: {storage}
+    {storage}
     attributes: {{db: prometheus}}
     write: {{groups: [metrics]}}
     read: {{groups: [metrics]}}

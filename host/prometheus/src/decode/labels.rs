@@ -4,6 +4,10 @@ use witgate_plugins::Batch;
 
 use super::symbols::Symbol;
 
+const NAMELESS: &str = "no label `__name__`";
+const TWICE: &str = "a label that is there twice";
+const FORGED: &str = "another tenant's value of `prometheus.tenantLabel`";
+
 /// The labels of two series. Most labels of a series are those of the one before, at the same
 /// place, and are taken over without being looked at again.
 #[derive(Debug, Default)]
@@ -56,6 +60,43 @@ impl Labels<'_> {
         std::mem::swap(&mut self.before, &mut self.current);
     }
 
+    /// Copies the series' labels, sorted, unless one is there twice.
+    pub(super) fn sorted(&self, batch: &Batch, sorted: &mut Vec<[Symbol; 2]>) -> Option<&'static str> {
+        let text = |symbol: Symbol| batch.symbol_bytes.get(symbol.range()).unwrap_or_default();
+        sorted.clear();
+        sorted.extend(self.current.iter().map(|pair| [pair.name, pair.value]));
+        sorted.sort_by_key(|[name, _]| text(*name));
+        let mut pairs = sorted.iter().zip(sorted.iter().skip(1));
+        pairs.any(|([a, _], [b, _])| a.id == b.id).then_some(TWICE)
+    }
+
+    /// Puts other labels than those that came into the batch. They are sorted, and none is there twice.
+    pub(super) fn commit_sorted(
+        &mut self,
+        sorted: &mut Vec<[Symbol; 2]>,
+        batch: &mut Batch,
+    ) -> Option<&'static str> {
+        let symbols = &batch.symbol_bytes;
+        let text = |symbol: Symbol| symbols.get(symbol.range()).unwrap_or_default();
+        if !sorted.iter().any(|[name, _]| text(*name) == b"__name__") {
+            return Some(NAMELESS);
+        }
+        if let Some(enforced) = &self.enforced {
+            if let Some(own) = sorted.iter().position(|[name, _]| name.id == enforced.name.id)
+                && { sorted.remove(own) }
+                    .get(1)
+                    .is_some_and(|value| value.id != enforced.value.id)
+            {
+                return Some(FORGED);
+            }
+            let at = sorted.partition_point(|[name, _]| text(*name) < text(enforced.name));
+            sorted.insert(at, [enforced.name, enforced.value]);
+        }
+        let ids = sorted.iter().flat_map(|[name, value]| [name.id, value.id]);
+        batch.labels.extend(ids);
+        None
+    }
+
     /// Puts the series' labels into the batch, sorted, unless something is wrong with them.
     pub(super) fn commit(&mut self, batch: &mut Batch) -> Option<&'static str> {
         let Self {
@@ -76,19 +117,19 @@ impl Labels<'_> {
         let symbols = &batch.symbol_bytes;
         let text = |symbol: Symbol| symbols.get(symbol.range()).unwrap_or_default();
         if !current.iter().any(|pair| text(pair.name) == b"__name__") {
-            return Some("no label `__name__`");
+            return Some(NAMELESS);
         }
         // `current` keeps its order: the next series is compared with it.
         let mut sorted = current.clone();
         sorted.sort_by_key(|pair| text(pair.name));
         if sorted.iter().zip(sorted.iter().skip(1)).any(same_name) {
-            return Some("a label that is there twice");
+            return Some(TWICE);
         }
         let mut is_good = current.is_sorted_by_key(|pair| text(pair.name));
         if let Some(enforced) = enforced {
             if let Some(own) = sorted.iter().position(|pair| pair.name.id == enforced.name.id) {
                 if sorted.remove(own).value.id != enforced.value.id {
-                    return Some("another tenant's value of `prometheus.tenantLabel`");
+                    return Some(FORGED);
                 }
                 is_good = false;
             }

@@ -14,7 +14,7 @@ pub(super) struct Symbols {
 }
 
 /// A symbol, and where its bytes are.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Symbol {
     pub(super) id: u32,
     start: u32,

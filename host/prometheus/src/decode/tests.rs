@@ -5,6 +5,8 @@ use super::*;
 use crate::{
     labels::SeriesIter,
     proto::{Label, Sample, TimeSeries, WriteRequest},
+    relabel::{Relabel, RelabelConfig},
+    series::ActiveSeries,
 };
 
 fn series(labels: &[(&str, &str)], samples: &[(i64, u64)]) -> TimeSeries {
@@ -39,6 +41,7 @@ fn rules(limits: &Limits) -> Rules<'_> {
         limits,
         holds: Kinds::ALL,
         label: None,
+        treatment: None,
     }
 }
 
@@ -233,4 +236,113 @@ fn every_series_gets_the_tenants_label_in_its_place() {
     ];
     assert_eq!(found, expected);
     assert_eq!(refused.counts.values().sum::<u64>(), 2);
+}
+
+fn counts(batch: &Batch) -> Vec<String> {
+    let all = SeriesIter::new(batch).map(|series| {
+        let labels: Vec<_> = series
+            .labels()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        format!("{} {}", labels.join(","), series.samples().count())
+    });
+    all.collect()
+}
+
+/// Rules are for what a series has, the tenant's label comes after them.
+#[test]
+fn series_go_through_the_tenants_rules_and_then_get_its_label() {
+    let rule = |text: &str| -> RelabelConfig { serde_saphyr::from_str(text).unwrap() };
+    let relabel = Relabel::new(&[
+        rule("{source_labels: [__name__], regex: secret, action: drop}"),
+        rule("{source_labels: [job], target_label: task}"),
+        rule("{regex: 'job|bare', action: labeldrop}"),
+        rule("{source_labels: [name], regex: '(.+)', target_label: __name__}"),
+        rule("{source_labels: [forge], regex: '(.+)', target_label: tenant}"),
+    ]);
+    let treatment = Arc::new(Treatment {
+        relabel: relabel.unwrap(),
+        ..Treatment::default()
+    });
+    let limits = Limits::default();
+    let rules = Rules {
+        label: Some(("tenant", "t")),
+        treatment: Some(&treatment),
+        holds: Kinds::default(),
+        ..rules(&limits)
+    };
+    let mut secret = series(&[("__name__", "secret")], &[(1, 1), (2, 2)]);
+    secret.histograms.push(Vec::new());
+    let mut nameless = series(&[("bare", "x")], &[(1, 1)]);
+    nameless.histograms.push(Vec::new());
+    let sent = body(vec![
+        series(&[("__name__", "up"), ("job", "a")], &[(1, 1)]),
+        secret,
+        series(
+            &[("__name__", "up"), ("job", "b"), ("zone", "z")],
+            &[(1, 1), (2, 2)],
+        ),
+        nameless,
+        series(&[("name", "named")], &[(1, 1)]),
+        series(&[("__name__", "up"), ("forge", "other")], &[(1, 1)]),
+        series(&[("__name__", "up"), ("forge", "t")], &[(1, 1)]),
+    ]);
+    let mut decoder = Decoder::default();
+    for _ in 0..2 {
+        let (batch, refused) = decoder.decode(&sent, Form::default(), &rules).unwrap();
+        batch.check().unwrap();
+        let expected = [
+            "__name__=up,task=a,tenant=t 1",
+            "__name__=up,task=b,tenant=t,zone=z 2",
+            "__name__=named,name=named,tenant=t 1",
+            "__name__=up,forge=t,tenant=t 1",
+        ];
+        assert_eq!(counts(batch), expected);
+        assert_eq!(
+            refused.dropped,
+            [2, 1, 0],
+            "no kind is refused of what is dropped anyway"
+        );
+        let reasons: Vec<_> = refused
+            .counts
+            .keys()
+            .map(|(datum, reason)| (*datum, *reason))
+            .collect();
+        let expected = [
+            (
+                Datum::Sample,
+                "another tenant's value of `prometheus.tenantLabel`",
+            ),
+            (Datum::Sample, "no label `__name__`"),
+            (
+                Datum::Histogram,
+                "native histograms, which the storage does not hold",
+            ),
+        ];
+        assert_eq!(reasons, expected);
+    }
+}
+
+#[test]
+fn a_new_series_beyond_the_tenants_limit_is_refused_alone() {
+    let treatment = Arc::new(Treatment {
+        series: Some(Arc::new(ActiveSeries::new(
+            2,
+            std::time::Duration::from_secs(3600),
+        ))),
+        ..Treatment::default()
+    });
+    let limits = Limits::default();
+    let rules = Rules {
+        treatment: Some(&treatment),
+        ..rules(&limits)
+    };
+    let one = |job: &str| series(&[("__name__", "up"), ("job", job)], &[(1, 1)]);
+    let sent = body(vec![one("a"), one("b"), one("c"), one("a"), one("b")]);
+    let mut decoder = Decoder::default();
+    let (batch, refused) = decoder.decode(&sent, Form::default(), &rules).unwrap();
+    batch.check().unwrap();
+    let expected = ["a", "b", "a", "b"].map(|job| format!("__name__=up,job={job} 1"));
+    assert_eq!(counts(batch), expected);
+    assert_eq!(refused.counts.values().sum::<u64>(), 1);
 }

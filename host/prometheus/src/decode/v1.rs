@@ -68,8 +68,8 @@ impl Decoder {
                         ..holds
                     },
                 )?,
-                (3, Value::Bytes(exemplar)) => self.v1_exemplar(exemplar, labels, limits, holds)?,
-                (4, Value::Bytes(histogram)) => self.histogram(histogram, holds, &labels.current)?,
+                (3, Value::Bytes(exemplar)) => self.v1_exemplar(exemplar, limits, holds)?,
+                (4, Value::Bytes(histogram)) => self.histogram(histogram, holds)?,
                 _ => {}
             }
         }
@@ -106,13 +106,7 @@ impl Decoder {
         }
     }
 
-    fn v1_exemplar(
-        &mut self,
-        bytes: &[u8],
-        labels: &Labels<'_>,
-        limits: &Limits,
-        holds: Kinds,
-    ) -> Result<(), Damaged> {
+    fn v1_exemplar(&mut self, bytes: &[u8], limits: &Limits, holds: Kinds) -> Result<(), Damaged> {
         let (mut value, mut timestamp) = (0, 0);
         let mut wrong = (!holds.exemplars).then_some(NO_EXEMPLARS);
         let mut fields = Fields(bytes);
@@ -136,7 +130,7 @@ impl Decoder {
                 _ => {}
             }
         }
-        self.end_exemplar(timestamp, value, wrong, &labels.current);
+        self.end_exemplar(timestamp, value, wrong);
         Ok(())
     }
 

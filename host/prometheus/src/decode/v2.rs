@@ -94,8 +94,8 @@ impl Decoder {
                     })?;
                 }
                 (2, Value::Bytes(sample)) => self.sample(sample, holds)?,
-                (3, Value::Bytes(histogram)) => self.histogram(histogram, holds, &labels.current)?,
-                (4, Value::Bytes(exemplar)) => self.v2_exemplar(exemplar, labels, table, limits, holds)?,
+                (3, Value::Bytes(histogram)) => self.histogram(histogram, holds)?,
+                (4, Value::Bytes(exemplar)) => self.v2_exemplar(exemplar, table, limits, holds)?,
                 (5, Value::Bytes(message)) if holds.families => metadata = Some(message),
                 _ => {}
             }
@@ -172,7 +172,6 @@ impl Decoder {
     fn v2_exemplar(
         &mut self,
         bytes: &[u8],
-        labels: &Labels<'_>,
         table: &mut Table<'_>,
         limits: &Limits,
         holds: Kinds,
@@ -197,7 +196,7 @@ impl Decoder {
         if self.batch.exemplars.labels.len() % 2 == 1 {
             wrong = wrong.or(Some("a label without a value: its references are not pairs"));
         }
-        self.end_exemplar(timestamp, value, wrong, &labels.current);
+        self.end_exemplar(timestamp, value, wrong);
         Ok(())
     }
 

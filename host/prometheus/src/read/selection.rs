@@ -3,7 +3,10 @@
 use witgate_plugins::Query;
 
 use super::ReadError;
-use crate::{matcher::Matchers, proto};
+use crate::{
+    matcher::Matchers,
+    proto::{self, LabelMatcher, MatchType},
+};
 
 /// What a query wants.
 #[derive(Debug)]
@@ -18,11 +21,19 @@ pub(super) struct Selection {
 
 impl Selection {
     pub(super) fn new(query: &proto::Query, label: Option<(&str, &str)>) -> Result<Self, ReadError> {
+        // Whoever asks for the label by its value gets it, as from a Prometheus whose own it is. One that
+        // asks because it is its own too takes it out itself.
+        let is_asked_for = |(name, value): &(&str, &str)| {
+            let is = |matcher: &LabelMatcher| {
+                matcher.r#type() == MatchType::Eq && matcher.name == *name && matcher.value == *value
+            };
+            query.matchers.iter().any(is)
+        };
         Ok(Self {
             matchers: Matchers::new(&query.matchers, label).map_err(ReadError::Wrong)?,
             range: (query.start_timestamp_ms, query.end_timestamp_ms),
             only_series: query.hints.as_ref().is_some_and(|hints| hints.func == "series"),
-            without: label.map(|(name, _)| name.to_owned()),
+            without: { label.filter(|label| !is_asked_for(label)) }.map(|(name, _)| name.to_owned()),
         })
     }
 

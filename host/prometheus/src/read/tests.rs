@@ -19,6 +19,7 @@ use witgate_plugins::{Batch, Chunks, Histograms, Kinds, Query, Receipt};
 use super::*;
 use crate::{
     compression::Compression,
+    memory,
     proto::{self, LabelMatcher, ReadHints},
 };
 
@@ -213,7 +214,10 @@ fn remote(script: Script, config: &str) -> (Arc<Script>, Remote) {
     );
     let storage: Arc<dyn Storage> = Arc::clone(&script) as _;
     let config = serde_json::from_str(&config).unwrap();
-    let remote = Remote::new(&config, &|_| Some(Arc::clone(&storage))).unwrap();
+    let remote = memory::founded_on(&|_| Some(Arc::clone(&storage)), |foundations| {
+        Remote::new(&config, foundations, None)
+    });
+    let remote = remote.unwrap();
     (script, remote)
 }
 
