@@ -109,11 +109,26 @@ impl KeyValue {
             .map_err(|error| self.unavailable(&error))
     }
 
-    /// Carries out all changes or none. A space over its quota still takes commits that only
-    /// delete, or a plugin could never get below it again.
+    /// Carries out all changes or none.
     pub(crate) async fn commit(&self, changes: Vec<Change>) -> Result<(), KeyValueError> {
+        // Nothing is expected, so nothing can be otherwise.
+        self.commit_if(Vec::new(), changes).await.map(|_| ())
+    }
+
+    /// Carries out all changes or none, and none if not all keys are as expected: then the answer is
+    /// `false`. A space over its quota still takes commits that only delete, or a plugin could never
+    /// get below it again.
+    pub(crate) async fn commit_if(
+        &self,
+        expect: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+        changes: Vec<Change>,
+    ) -> Result<bool, KeyValueError> {
         let mut bytes = 0;
         let mut added = 0;
+        for (key, value) in &expect {
+            check_key(key)?;
+            bytes += key.len() + value.as_ref().map_or(0, Vec::len);
+        }
         for change in &changes {
             let (key, value) = match change {
                 Change::Put { key, value, .. } => (key, value.as_slice()),
@@ -151,18 +166,10 @@ impl KeyValue {
                 )));
             }
         }
-        let transaction = Transaction {
-            expect: Vec::new(),
-            changes,
-        };
-        match self
-            .space
-            .commit(transaction)
-            .await
-            .map_err(|error| self.unavailable(&error))?
-        {
-            Outcome::Committed => Ok(()),
-            Outcome::Conflict => Err(KeyValueError::Unavailable("another commit was faster".into())),
+        let outcome = self.space.commit(Transaction { expect, changes }).await;
+        match outcome.map_err(|error| self.unavailable(&error))? {
+            Outcome::Committed => Ok(true),
+            Outcome::Conflict => Ok(false),
         }
     }
 

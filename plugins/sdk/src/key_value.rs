@@ -6,7 +6,7 @@ use std::ops::Bound;
 
 use crate::bindings::host::witgate::host::key_value as host;
 
-pub use host::{Change, Entry, Error};
+pub use host::{Change, Entry, Error, Expectation};
 
 /// The most bytes that a key may have.
 pub const MAX_KEY: usize = 4 << 10;
@@ -25,8 +25,12 @@ pub trait KeyValue {
     /// followed by a zero byte; an empty list means that there is nothing left.
     fn scan(&self, start: &[u8], end: &[u8], limit: u32) -> Result<Vec<Entry>, Error>;
 
-    /// Carries out all changes in order, or none. They are on disk when this returns.
+    /// Carries out all changes, or none. They are on disk when this returns. A key should be in only
+    /// one of them.
     fn commit(&self, changes: &[Change]) -> Result<(), Error>;
+
+    /// The same, if all keys are as expected. Says whether they were: if not, nothing was written.
+    fn commit_if(&self, expected: &[Expectation], changes: &[Change]) -> Result<bool, Error>;
 }
 
 /// The space that the gateway grants to this plugin.
@@ -50,6 +54,10 @@ impl KeyValue for Granted {
 
     fn commit(&self, changes: &[Change]) -> Result<(), Error> {
         host::commit(changes)
+    }
+
+    fn commit_if(&self, expected: &[Expectation], changes: &[Change]) -> Result<bool, Error> {
+        host::commit_if(expected, changes)
     }
 }
 
@@ -76,6 +84,10 @@ impl<K: KeyValue> KeyValue for std::rc::Rc<K> {
 
     fn commit(&self, changes: &[Change]) -> Result<(), Error> {
         (**self).commit(changes)
+    }
+
+    fn commit_if(&self, expected: &[Expectation], changes: &[Change]) -> Result<bool, Error> {
+        (**self).commit_if(expected, changes)
     }
 }
 
@@ -138,6 +150,19 @@ impl KeyValue for Memory {
         }
         Ok(())
     }
+
+    fn commit_if(&self, expected: &[Expectation], changes: &[Change]) -> Result<bool, Error> {
+        let holds = {
+            let pairs = self.pairs.borrow();
+            expected
+                .iter()
+                .all(|expected| pairs.get(&expected.key) == expected.value.as_ref())
+        };
+        if holds {
+            self.commit(changes)?;
+        }
+        Ok(holds)
+    }
 }
 
 #[cfg(test)]
@@ -171,6 +196,22 @@ mod tests {
         assert_eq!(keys(b"", b"", 1), b"a");
         assert_eq!(keys(b"c\0", b"", 9), b"");
         assert_eq!(keys(b"c", b"a", 9), b"");
+    }
+
+    #[test]
+    fn the_space_in_memory_commits_only_what_is_as_expected() {
+        let space = Memory::default();
+        let expected = |key: &[u8], value: Option<&[u8]>| Expectation {
+            key: key.to_vec(),
+            value: value.map(<[u8]>::to_vec),
+        };
+        let absent = [expected(b"a", None)];
+        assert_eq!(space.commit_if(&absent, &[put(b"a", b"1")]), Ok(true));
+        assert_eq!(space.commit_if(&absent, &[put(b"a", b"2")]), Ok(false));
+        let both = [expected(b"a", Some(b"1")), expected(b"b", Some(b""))];
+        assert_eq!(space.commit_if(&both, &[put(b"b", b"2")]), Ok(false));
+        assert_eq!(space.len(), 1);
+        assert_eq!(space.commit_if(&both[..1], &[put(b"b", b"2")]), Ok(true));
     }
 
     #[test]

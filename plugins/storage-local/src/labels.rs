@@ -2,6 +2,9 @@
 
 use witgate_sdk::storage::Batch;
 
+/// Bytes in front of each name and each value.
+pub(crate) const OVERHEAD: usize = 4;
+
 /// Appends the labels of a series: for each, the length of its name and of its value in four bytes
 /// each, and then both. `pairs` are symbols, sorted by name, as the contract has it.
 pub(crate) fn encode(batch: &Batch, pairs: &[u32], out: &mut Vec<u8>) {

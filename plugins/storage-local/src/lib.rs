@@ -1,28 +1,40 @@
 //! Samples in the key-value space that the gateway grants: the embedded default.
 //!
-//! A day's samples, and the index of the series that have any on that day, are one range of keys,
-//! which retention removes as a whole. See [`key`] for the layout.
+//! A write adds a block of samples to the space, and from time to time blocks are folded into chunks as
+//! Prometheus has them, which are read without being touched. A day's chunks, and the index of the
+//! series that have any on that day, are one range of keys, which retention removes as a whole. See
+//! [`key`] for the layout.
 
+mod block;
+mod commits;
+mod find;
+mod fold;
+mod index;
 pub mod key;
 mod labels;
+mod layout;
 mod read;
 mod retention;
 #[cfg(test)]
 mod tests;
+mod upkeep;
+mod value;
 mod write;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
-use witgate_sdk::key_value::{Error, Granted, KeyValue};
+use witgate_sdk::key_value::{Entry, Error, Granted, KeyValue};
 use witgate_sdk::storage::{Batch, Context, Failure, Kinds, Query, Receipt, Storage};
 
 pub use read::Series;
 pub use retention::{Retention, RetentionError};
 
+use index::Known;
 use key::Tenant;
-use retention::Sweep;
-use write::Known;
+use layout::Layout;
+use upkeep::Upkeep;
+use write::Names;
 
 /// The plugin's `config`.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -38,8 +50,10 @@ pub struct Local<K = Granted> {
     space: K,
     retention: Retention,
     now: fn() -> i64,
+    layout: Layout,
     known: Known,
-    sweep: Sweep,
+    names: Names,
+    upkeep: Upkeep,
 }
 
 /// The plugin as the component exports it.
@@ -54,8 +68,10 @@ impl<K: KeyValue> Local<K> {
             space,
             retention: config.retention,
             now,
+            layout: Layout::default(),
             known: Known::default(),
-            sweep: Sweep::default(),
+            names: Names::default(),
+            upkeep: Upkeep::default(),
         }
     }
 }
@@ -73,21 +89,25 @@ impl<K: KeyValue + Default + Clone + 'static> Storage for Local<K> {
     }
 
     fn check(&mut self) -> Result<(), Failure> {
-        match self.space.scan(&[], &[], 1) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(failure(error)),
-        }
+        self.layout.check(&self.space)
     }
 
     fn write(&mut self, context: &Context, batch: &Batch) -> Result<Receipt, Failure> {
-        let oldest = self.retention.oldest((self.now)());
+        self.layout.claim(&self.space)?;
+        let now = (self.now)();
+        let oldest = self.retention.oldest(now);
         let tenant = Tenant::named(&context.tenant);
-        let receipt = write::write(&self.space, &mut self.known, tenant, batch, oldest)?;
-        self.sweep.step(&self.space, oldest)?;
+        let (known, names) = (&mut self.known, &mut self.names);
+        let (receipt, added) = write::write(&self.space, known, names, tenant, batch, oldest)?;
+        // What was written is on disk, so whatever goes wrong from here on must not have it sent again.
+        let series = self.known.in_shard(tenant);
+        self.upkeep
+            .after(&self.space, tenant, series, &added, (now, oldest));
         Ok(receipt)
     }
 
     fn read(&mut self, context: &Context, query: Query) -> Result<Series<K>, Failure> {
+        self.layout.check(&self.space)?;
         Series::find(self.space.clone(), Tenant::named(&context.tenant), &query)
     }
 }
@@ -106,4 +126,9 @@ fn failure(error: Error) -> Failure {
         )),
         Error::TooLarge(reason) => Failure::invalid(reason),
     }
+}
+
+/// What is said of a chunk that is not what was written.
+fn failure_of(chunk: &Entry) -> Failure {
+    Failure::unavailable(format!("the chunk at {:02x?} is damaged", chunk.key))
 }

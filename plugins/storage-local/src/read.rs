@@ -1,243 +1,203 @@
-//! Finding series and giving out their samples.
+//! Giving out what series have, in chunks.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
-use witgate_sdk::key_value::{Entry, KeyValue};
-use witgate_sdk::storage::{
-    self, BatchBuilder, Cursor, Failure, Histogram, MatchOperation, Matcher, Query, Sample,
-};
+use witgate_sdk::key_value::KeyValue;
+use witgate_sdk::storage::{self, ChunksBuilder, Cursor, Encoding, Failure, Piece, Query};
 
-use crate::key::{self, DAY, SeriesId, Tenant};
-use crate::{failure, labels};
+use crate::block::Entries;
+use crate::find::{Found, find, pages};
+use crate::key::{self, SHARDS, SeriesId, Tenant};
+use crate::value::{Stored, Value, Values, encode};
+use crate::{failure_of, labels};
 
-/// Pairs that are asked of the space at once.
-const PAGE: u32 = 4096;
+/// Bytes of one piece at about the most.
+const PIECE: usize = 8 << 20;
 
-/// Series whose labels are asked of the space at once.
-const SERIES: usize = 256;
-
-/// What a query found: series after series, each through all its days.
+/// What a query found: series after series, each day by day.
+///
+/// What is not folded yet was read when the query was opened, and before any chunk is: what is folded
+/// in between is then seen twice and never missed.
 #[derive(Debug)]
 pub struct Series<K> {
     space: K,
     tenant: Tenant,
     start: i64,
     end: i64,
-    /// Series and days that are left, in order.
-    left: VecDeque<(SeriesId, i64)>,
-    /// The series that is being given out.
-    labels: Option<(SeriesId, Vec<u8>)>,
-    /// How far its current day is.
-    reached: Option<Vec<u8>>,
-}
-
-/// A piece of the answer that is being put together.
-struct Piece {
-    batch: BatchBuilder,
-    /// The series that was begun last.
-    series: Option<SeriesId>,
-    /// For how many samples more.
-    room: u32,
+    only_series: bool,
+    left: VecDeque<Found>,
+    /// How many days of the first one are through.
+    through: usize,
+    /// What is in blocks, in the order in which it was written.
+    head: HashMap<SeriesId, Vec<(i64, Value)>>,
 }
 
 impl<K: KeyValue> Series<K> {
-    /// Finds the series that match on each day of the query.
+    /// Finds the series that match.
     pub(crate) fn find(space: K, tenant: Tenant, query: &Query) -> Result<Self, Failure> {
-        let mut left = Vec::new();
+        let mut found = Vec::new();
         if query.start <= query.end {
-            let (mut day, last) = (key::day_of(query.start).0, key::day_of(query.end).0);
-            while let Some(found) = next_day(&space, tenant, day, last)? {
-                series_of_day(&space, tenant, found, &query.matchers, &mut left)?;
-                day = found + 1;
-            }
+            found = find(&space, tenant, query)?;
         }
-        left.sort_unstable();
-        Ok(Series {
+        let mut series = Series {
             space,
             tenant,
             start: query.start,
             end: query.end,
-            left: left.into(),
-            labels: None,
-            reached: None,
-        })
+            only_series: query.only_series,
+            head: found.iter().map(|found| (found.id, Vec::new())).collect(),
+            left: found.into(),
+            through: 0,
+        };
+        series.read_head()?;
+        Ok(series)
     }
 
-    /// Adds samples, and then histograms, of the day in front until there are enough. Says whether
-    /// that day is through.
-    fn day(&mut self, id: SeriesId, day: i64, piece: &mut Piece) -> Result<bool, Failure> {
-        let reached = self.reached.take();
-        let kinds = [
-            key::samples(day, self.tenant, id),
-            key::histograms(day, self.tenant, id),
-        ];
-        for beginning in kinds {
-            let end = match key::day_of(self.end) {
-                (last, within) if last == day => key::at(&beginning, within + 1),
-                _ => key::end_of(&beginning),
-            };
-            let start = match key::day_of(self.start) {
-                (first, within) if first == day => key::at(&beginning, within),
-                _ => beginning,
-            };
-            let mut from = start.max(reached.clone().unwrap_or_default());
-            while from < end {
-                if piece.room == 0 {
-                    self.reached = Some(from);
-                    return Ok(false);
-                }
-                let found = self
-                    .space
-                    .scan(&from, &end, PAGE.min(piece.room))
-                    .map_err(failure)?;
-                let Some(last) = found.last() else { break };
-                from = after(&last.key);
-                if piece.series != Some(id) {
-                    let encoded = self.labels_of(id, day)?;
-                    piece.batch.series(labels::decode(&encoded));
-                    piece.series = Some(id);
-                    self.labels = Some((id, encoded));
-                }
-                for entry in &found {
-                    piece.add(day, entry);
-                }
-            }
+    /// Reads the blocks of the shards that the series are in.
+    fn read_head(&mut self) -> Result<(), Failure> {
+        let mut shards = [false; SHARDS];
+        for found in &self.left {
+            shards[found.id.shard()] = true;
         }
-        Ok(true)
+        let range = self.start..=self.end;
+        for (shard, _) in shards.iter().enumerate().filter(|(_, is_wanted)| **is_wanted) {
+            pages(&self.space, &key::head(self.tenant, shard), |page| {
+                for block in page {
+                    for entry in Entries::of(&block.value) {
+                        if range.contains(&entry.time)
+                            && let Some(values) = self.head.get_mut(&entry.series)
+                            && let Some(value) = entry.value()
+                        {
+                            values.push((entry.time, value));
+                        }
+                    }
+                }
+                true
+            })?;
+        }
+        self.head.retain(|_, values| !values.is_empty());
+        for values in self.head.values_mut() {
+            // What was written last counts.
+            values.reverse();
+            values.sort_by_key(|(time, _)| *time);
+            values.dedup_by_key(|(time, _)| *time);
+        }
+        Ok(())
     }
 
-    fn labels_of(&mut self, id: SeriesId, day: i64) -> Result<Vec<u8>, Failure> {
-        match self.labels.take() {
-            Some((same, labels)) if same == id => Ok(labels),
-            _ => {
-                let key = key::series(day, self.tenant, id);
-                let mut found = self.space.get_many(&[key]).map_err(failure)?;
-                Ok(found.pop().flatten().unwrap_or_default())
+    /// Adds what a series has on a day to a piece, and says whether that is anything.
+    fn day(&self, found: &Found, day: i64, piece: &mut Open) -> Result<bool, Failure> {
+        let mut chunks = Vec::new();
+        pages(&self.space, &key::chunks(day, self.tenant, found.id), |page| {
+            chunks.extend(page);
+            true
+        })?;
+        chunks.reverse();
+        let mut stored = Vec::with_capacity(chunks.len());
+        for chunk in &chunks {
+            let (Some(first), Ok(read)) = (key::start_at_end(&chunk.key), Stored::read(&chunk.value)) else {
+                return Err(failure_of(chunk));
+            };
+            if first <= self.end && read.last >= self.start {
+                stored.push((first, read, chunk));
             }
         }
+        let head = self.head.get(&found.id).map_or(&[][..], |head| head);
+        let begin = head.partition_point(|(time, _)| key::day_of(*time) < day);
+        let end = head.partition_point(|(time, _)| key::day_of(*time) <= day);
+        let head = &head[begin..end];
+        if self.only_series {
+            let any = !stored.is_empty() || !head.is_empty();
+            if any {
+                piece.begin(found);
+            }
+            return Ok(any);
+        }
+        // What is later than all chunks comes behind them; what comes between is put there.
+        let merged = match (head.first(), stored.last()) {
+            (Some((first, _)), Some(_)) => stored.iter().position(|(_, read, _)| read.last >= *first),
+            _ => None,
+        };
+        let (whole, mixed) = stored.split_at(merged.unwrap_or(stored.len()));
+        for (first, read, _) in whole {
+            piece.chunk(found, *first, read);
+        }
+        let mut values = Values::new();
+        let fresh = if mixed.is_empty() {
+            encode(head.iter().map(|(time, value)| (*time, value)))
+        } else {
+            values.extend(head.iter().cloned());
+            for (_, read, chunk) in mixed {
+                read.decode(&mut values).map_err(|_| failure_of(chunk))?;
+            }
+            encode(values.iter().map(|(time, value)| (*time, value)))
+        };
+        for chunk in &fresh {
+            let read = Stored {
+                encoding: chunk.encoding,
+                last: chunk.last,
+                bytes: &chunk.bytes,
+            };
+            piece.chunk(found, chunk.first, &read);
+        }
+        Ok(!whole.is_empty() || !fresh.is_empty())
+    }
+}
+
+/// A piece that is being made.
+#[derive(Default)]
+struct Open {
+    builder: ChunksBuilder,
+    series: Option<SeriesId>,
+}
+
+impl Open {
+    fn begin(&mut self, found: &Found) {
+        if self.series != Some(found.id) {
+            self.builder.series(labels::decode(&found.labels));
+            self.series = Some(found.id);
+        }
+    }
+
+    fn chunk(&mut self, found: &Found, first: i64, chunk: &Stored<'_>) {
+        self.begin(found);
+        self.builder.chunk(storage::Chunk {
+            encoding: match chunk.encoding {
+                witgate_chunk::Encoding::Xor => Encoding::Xor,
+                witgate_chunk::Encoding::Histogram => Encoding::Histogram,
+                witgate_chunk::Encoding::FloatHistogram => Encoding::FloatHistogram,
+            },
+            first,
+            last: chunk.last,
+            bytes: chunk.bytes,
+        });
     }
 }
 
 impl<K: KeyValue + 'static> Cursor for Series<K> {
-    fn next(&mut self, samples: u32) -> Result<Option<storage::Piece>, Failure> {
-        let mut piece = Piece {
-            batch: BatchBuilder::default(),
-            series: None,
-            room: samples.max(1),
-        };
-        while let Some(&(id, day)) = self.left.front() {
-            if !self.day(id, day, &mut piece)? {
+    fn sorted(&self) -> bool {
+        true
+    }
+
+    fn next(&mut self, samples: u32) -> Result<Option<Piece>, Failure> {
+        let mut piece = Open::default();
+        while let Some(found) = self.left.front() {
+            if piece.builder.sample_count() >= samples.max(1).into() || piece.builder.byte_count() >= PIECE {
                 break;
             }
-            self.left.pop_front();
-        }
-        Ok((piece.batch.sample_count() > 0).then(|| piece.batch.finish().into()))
-    }
-}
-
-/// The first day from `day` to `last` on which this tenant has anything.
-fn next_day(space: &impl KeyValue, tenant: Tenant, mut day: i64, last: i64) -> Result<Option<i64>, Failure> {
-    while day <= last {
-        let found = space.scan(&key::prefix(day, tenant), &[], 1).map_err(failure)?;
-        let Some((on, of)) = found.first().and_then(|entry| key::day_and_tenant(&entry.key)) else {
-            return Ok(None);
-        };
-        if of == tenant {
-            return Ok((on <= last).then_some(on));
-        }
-        day = if of < tenant { on } else { on + 1 };
-    }
-    Ok(None)
-}
-
-/// The series of a day that match, as far as that can be said without regular expressions: those are
-/// the gateway's to apply.
-fn series_of_day(
-    space: &impl KeyValue,
-    tenant: Tenant,
-    day: i64,
-    matchers: &[Matcher],
-    out: &mut Vec<(SeriesId, i64)>,
-) -> Result<(), Failure> {
-    let equal = |matcher: &&Matcher| matcher.operation == MatchOperation::Equal && !matcher.value.is_empty();
-    // The name says most about a series.
-    let narrow = matchers
-        .iter()
-        .filter(equal)
-        .min_by_key(|matcher| matcher.name != "__name__");
-    let fits = |labels: &[u8]| {
-        matchers
-            .iter()
-            .all(|matcher| matcher.holds_for(labels::value_of(labels, &matcher.name)) != Some(false))
-    };
-    let Some(narrow) = narrow else {
-        return pages(space, &key::all_series(day, tenant), |page| {
-            let fitting = page.iter().filter(|entry| fits(&entry.value));
-            out.extend(fitting.filter_map(|entry| Some((key::series_at_end(&entry.key)?, day))));
-            Ok(())
-        });
-    };
-    pages(
-        space,
-        &key::postings(day, tenant, &narrow.name, &narrow.value),
-        |page| {
-            let ids: Vec<_> = page
-                .iter()
-                .filter_map(|entry| key::series_at_end(&entry.key))
-                .collect();
-            for ids in ids.chunks(SERIES) {
-                let keys: Vec<_> = ids.iter().map(|id| key::series(day, tenant, *id)).collect();
-                let labels = space.get_many(&keys).map_err(failure)?;
-                let fitting = ids
-                    .iter()
-                    .zip(labels)
-                    .filter(|(_, labels)| labels.as_deref().is_some_and(fits));
-                out.extend(fitting.map(|(id, _)| (*id, day)));
+            let is_enough = match found.days.get(self.through) {
+                Some(day) => {
+                    let any = self.day(found, *day, &mut piece)?;
+                    self.through += 1;
+                    self.only_series && any
+                }
+                None => true,
+            };
+            if is_enough {
+                self.left.pop_front();
+                self.through = 0;
             }
-            Ok(())
-        },
-    )
-}
-
-/// Calls `each` with all pairs whose keys begin like this, a page at a time.
-fn pages(
-    space: &impl KeyValue,
-    beginning: &[u8],
-    mut each: impl FnMut(&[Entry]) -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    let end = key::end_of(beginning);
-    let mut from = beginning.to_vec();
-    loop {
-        let page = space.scan(&from, &end, PAGE).map_err(failure)?;
-        let Some(last) = page.last() else { return Ok(()) };
-        from = after(&last.key);
-        each(&page)?;
-    }
-}
-
-impl Piece {
-    fn add(&mut self, day: i64, entry: &Entry) {
-        let Some(within) = key::time_at_end(&entry.key) else {
-            return;
-        };
-        // The first day that there is begins before the first timestamp: the overflow is taken back.
-        let timestamp = day.wrapping_mul(DAY).wrapping_add(within.into());
-        if key::is_histogram(&entry.key) {
-            self.batch.histogram(Histogram {
-                timestamp,
-                message: &entry.value,
-            });
-        } else if let Some(bits) = entry.value.first_chunk() {
-            let bits = u64::from_be_bytes(*bits);
-            self.batch.sample(Sample { timestamp, bits });
         }
-        self.room = self.room.saturating_sub(1);
+        Ok((!piece.builder.is_empty()).then(|| piece.builder.finish().into()))
     }
-}
-
-/// The smallest key above this one.
-fn after(key: &[u8]) -> Vec<u8> {
-    let mut next = key.to_vec();
-    next.push(0);
-    next
 }

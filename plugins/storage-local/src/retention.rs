@@ -80,8 +80,12 @@ impl<'de> Deserialize<'de> for Retention {
     }
 }
 
-/// Removes days, a piece with each write. A plugin runs only when it is called, so a gateway that is
-/// not written to keeps what it has.
+/// The first day that is kept when samples before `oldest` are not taken any more.
+pub(crate) fn first_kept(oldest: i64) -> i64 {
+    key::day_of(oldest.saturating_sub(MARGIN))
+}
+
+/// Removes days, a piece with each write.
 #[derive(Debug, Default)]
 pub(crate) struct Sweep {
     /// The last day that is gone, and how far the one after it is.
@@ -95,12 +99,13 @@ impl Sweep {
         if oldest == i64::MIN {
             return Ok(());
         }
-        let (first_kept, _) = key::day_of(oldest.saturating_sub(MARGIN));
+        let first_kept = first_kept(oldest);
         if self.gone.is_some_and(|gone| gone >= first_kept - 1) {
             return Ok(());
         }
         let end = key::day(first_kept);
-        let found = space.scan(&self.reached, &end, STEP).map_err(failure)?;
+        let from = self.reached.clone().max(key::first_day());
+        let found = space.scan(&from, &end, STEP).map_err(failure)?;
         let Some(last) = found.last() else {
             self.gone = Some(first_kept - 1);
             return Ok(());

@@ -1,295 +1,285 @@
-//! Storing a batch.
+//! Storing a batch: a block in each shard that its series are in.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::{BuildHasher, Hasher};
 use std::ops::Range;
 
-use witgate_sdk::key_value::{Change, Entry, KeyValue, MAX_VALUE};
+use witgate_chunk::message;
+use witgate_sdk::key_value::{KeyValue, MAX_VALUE};
 use witgate_sdk::storage::{Batch, Datum, Failure, Receipt, Rejection};
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed, xxh3_128};
 
-use crate::key::{self, SeriesId, Tenant};
-use crate::{failure, labels};
+use crate::block::Block;
+use crate::commits::Commits;
+use crate::index::{Known, Seen, index};
+use crate::key::{self, SHARDS, SeriesId, Tenant};
+use crate::labels;
 
-/// Bytes of keys and values in one commit. The contract allows twice as much.
-const COMMIT: usize = 8 << 20;
-
-/// Series that an instance remembers to be indexed. With some 80 bytes for each this stays well
-/// below the default limit of memory.
-const REMEMBERED: usize = 500_000;
+/// Bytes of one block at about the most. A value may have twice as many.
+const BLOCK: usize = 512 << 10;
 
 /// For the second hash of a series' labels.
 const SEED: u64 = 0x7769_7467_6174_6500;
 
-/// The series that are indexed already, for each tenant and day that was written to, with a second
-/// hash of their labels. Days are only removed when their samples are not taken any more, so what is
-/// remembered stays true; another instance may index a series too, which changes nothing.
-#[derive(Debug, Default)]
-pub(crate) struct Known {
-    days: Vec<((i64, Tenant), Indexed)>,
-    count: usize,
+/// Names of blocks that nobody else gives, in the order of time.
+#[derive(Debug)]
+pub(crate) struct Names {
+    last: u64,
+    nonce: u64,
 }
 
-/// Series, with the second hash of their labels.
-type Indexed = HashMap<SeriesId, u64, BuildHasherDefault<AsItIs>>;
-
-/// Series ids are hashes already.
-#[derive(Debug, Default)]
-struct AsItIs(u64);
-
-/// A series of the batch on one day.
+/// A series of the batch.
 struct Part<'b> {
-    series: u32,
-    day: i64,
+    series: usize,
     id: SeriesId,
     check: u64,
     pairs: &'b [u32],
-    /// Samples or histograms, as places in their columns.
-    kind: Datum,
-    data: Range<usize>,
+    /// Bytes of its labels as they are stored.
+    length: usize,
+    samples: Range<usize>,
+    histograms: Range<usize>,
 }
+
+/// Bytes that were added to each shard.
+pub(crate) type Added = [usize; SHARDS];
 
 /// Writes what is not older than `oldest`.
 pub(crate) fn write(
     space: &impl KeyValue,
     known: &mut Known,
+    names: &mut Names,
     tenant: Tenant,
     batch: &Batch,
     oldest: i64,
-) -> Result<Receipt, Failure> {
+) -> Result<(Receipt, Added), Failure> {
     let mut rejected = Vec::new();
-    let mut commits = Commits {
-        space,
-        changes: Vec::with_capacity(batch.timestamps.len()),
-        bytes: 0,
-    };
-    let parts = parts(batch, oldest, &mut rejected);
-    let mixed_up = index(&mut commits, known, tenant, batch, &parts)?;
-    for part in &parts {
-        if mixed_up.contains(&(part.day, part.id)) {
-            rejected.push(Rejection {
-                series: part.series,
-                kind: part.kind,
-                count: count(part.data.len()),
-                reason: "another series has the same hash".to_owned(),
-            });
-            continue;
-        }
-        if part.kind == Datum::Histogram {
-            let beginning = key::histograms(part.day, tenant, part.id);
-            let histograms = &batch.histograms;
-            for at in part.data.clone() {
-                let (_, within) = key::day_of(histograms.timestamps[at]);
-                let message = &histograms.messages[between(&histograms.message_ends, at)];
-                commits.put(key::at(&beginning, within), message.to_vec())?;
+    let mut commits = Commits::of(space);
+    let parts = parts(batch);
+    let mut seen: Vec<Seen<'_>> = Vec::with_capacity(parts.len());
+    for part in parts.iter().filter(|part| part.length <= MAX_VALUE) {
+        let mut last = None;
+        for time in part.times(batch).filter(|time| *time >= oldest) {
+            let day = key::day_of(time);
+            if last != Some(day) {
+                let Part { id, check, pairs, .. } = *part;
+                seen.push(Seen {
+                    day,
+                    id,
+                    check,
+                    pairs,
+                });
+                last = Some(day);
             }
-            continue;
-        }
-        let beginning = key::samples(part.day, tenant, part.id);
-        let columns = batch.timestamps[part.data.clone()]
-            .iter()
-            .zip(&batch.values[part.data.clone()]);
-        for (&timestamp, &bits) in columns {
-            let (_, within) = key::day_of(timestamp);
-            commits.put(key::at(&beginning, within), bits.to_be_bytes().to_vec())?;
         }
     }
-    commits.finish()?;
-    // Only now: what was not committed has to be indexed the next time.
+    let mixed_up = index(&mut commits, known, tenant, batch, &seen)?;
+    let mut blocks = Blocks {
+        tenant,
+        names,
+        open: Default::default(),
+        added: [0; SHARDS],
+    };
     for part in &parts {
-        if !mixed_up.contains(&(part.day, part.id)) {
-            known.remember((part.day, tenant), part.id, part.check);
-        }
-    }
-    Ok(Receipt { rejected })
-}
-
-/// The batch, cut by series and day.
-fn parts<'b>(batch: &'b Batch, oldest: i64, rejected: &mut Vec<Rejection>) -> Vec<Part<'b>> {
-    let mut parts = Vec::with_capacity(batch.label_ends.len());
-    let mut encoded = Vec::new();
-    let (mut label, mut sample) = (0, 0);
-    for (index, (&label_end, &sample_end)) in batch.label_ends.iter().zip(&batch.sample_ends).enumerate() {
-        let pairs = &batch.labels[label..label_end as usize];
-        let samples = sample..sample_end as usize;
-        (label, sample) = (label_end as usize, sample_end as usize);
-        let series = count(index);
-        encoded.clear();
-        labels::encode(batch, pairs, &mut encoded);
-        let histograms = between(&batch.histograms.ends, index);
-        let data = [(Datum::Sample, samples), (Datum::Histogram, histograms)];
-        let mut reject = |kind, count, reason: String| {
+        let length = part.length;
+        let mut reject = |kind, count: usize, reason: String| {
             if count > 0 {
                 rejected.push(Rejection {
-                    series,
+                    series: number(part.series),
                     kind,
-                    count,
+                    count: number(count),
                     reason,
                 });
             }
         };
-        if encoded.len() > MAX_VALUE {
-            for (kind, range) in data {
-                let reason = format!(
-                    "its labels have {} bytes, more than the {MAX_VALUE} that are stored",
-                    encoded.len()
-                );
-                reject(kind, count(range.len()), reason);
+        let is_mixed_up =
+            |time: i64| !mixed_up.is_empty() && mixed_up.contains(&(key::day_of(time), part.id, part.check));
+        if length > MAX_VALUE {
+            for (kind, range) in [
+                (Datum::Sample, &part.samples),
+                (Datum::Histogram, &part.histograms),
+            ] {
+                let reason =
+                    format!("its labels have {length} bytes, more than the {MAX_VALUE} that are stored");
+                reject(kind, range.len(), reason);
             }
             continue;
         }
-        let (id, check) = (SeriesId::of(&encoded), xxh3_64_with_seed(&encoded, SEED));
-        for (kind, range) in data {
-            let mut old = 0;
-            for at in range {
-                let timestamp = match kind {
-                    Datum::Histogram => batch.histograms.timestamps[at],
-                    Datum::Sample | Datum::Exemplar => batch.timestamps[at],
-                };
-                if timestamp < oldest {
-                    old += 1;
-                    continue;
-                }
-                let (day, _) = key::day_of(timestamp);
-                match parts.last_mut() {
-                    Some(Part {
-                        series: same,
-                        day: on,
-                        kind: of,
-                        data,
-                        ..
-                    }) if *same == series && *on == day && *of == kind && data.end == at => {
-                        data.end = at + 1;
-                    }
-                    _ => parts.push(Part {
-                        series,
-                        day,
-                        id,
-                        check,
-                        pairs,
-                        kind,
-                        data: at..at + 1,
-                    }),
-                }
+        let (mut old, mut mixed) = (0, 0);
+        let times = &batch.timestamps[part.samples.clone()];
+        let values = &batch.values[part.samples.clone()];
+        if times.iter().all(|time| *time >= oldest && !is_mixed_up(*time)) {
+            for (times, values) in times.chunks(BLOCK / 32).zip(values.chunks(BLOCK / 32)) {
+                blocks.floats(&mut commits, part.id, times, values)?;
             }
-            if old > 0 {
-                reject(kind, old, "older than `config.retention` allows".to_owned());
+        } else {
+            for (time, value) in times.iter().zip(values) {
+                if *time < oldest {
+                    old += 1;
+                } else if is_mixed_up(*time) {
+                    mixed += 1;
+                } else {
+                    blocks.floats(&mut commits, part.id, &[*time], &[*value])?;
+                }
             }
         }
+        reject(Datum::Sample, old, too_old());
+        reject(Datum::Sample, mixed, same_hash());
+        (old, mixed) = (0, 0);
+        let mut wrong = 0;
+        for at in part.histograms.clone() {
+            let time = batch.histograms.timestamps[at];
+            let message = &batch.histograms.messages[between(&batch.histograms.message_ends, at)];
+            if time < oldest {
+                old += 1;
+            } else if is_mixed_up(time) {
+                mixed += 1;
+            } else if message.len() > BLOCK || message::parse(message).is_err() {
+                wrong += 1;
+            } else {
+                blocks.histogram(&mut commits, part.id, time, message)?;
+            }
+        }
+        reject(Datum::Histogram, old, too_old());
+        reject(Datum::Histogram, mixed, same_hash());
+        reject(
+            Datum::Histogram,
+            wrong,
+            format!("damaged, or more than {BLOCK} bytes"),
+        );
+    }
+    let added = blocks.finish(&mut commits)?;
+    commits.finish()?;
+    // Only now: what was not committed has to be indexed the next time.
+    for seen in seen {
+        if !mixed_up.contains(&(seen.day, seen.id, seen.check)) {
+            known.remember((seen.day, tenant), seen.id, seen.check);
+        }
+    }
+    Ok((Receipt { rejected }, added))
+}
+
+fn too_old() -> String {
+    "older than `config.retention` allows".to_owned()
+}
+
+fn same_hash() -> String {
+    "another series has the same hash".to_owned()
+}
+
+/// The series of the batch with their hashes. Each symbol is hashed once.
+fn parts(batch: &Batch) -> Vec<Part<'_>> {
+    let mut start = 0;
+    let symbols: Vec<_> = { batch.symbol_ends.iter() }
+        .map(|end| {
+            let symbol = &batch.symbol_bytes[start..*end as usize];
+            start = *end as usize;
+            (xxh3_128(symbol).to_le_bytes(), symbol.len() + labels::OVERHEAD)
+        })
+        .collect();
+    let mut parts = Vec::with_capacity(batch.label_ends.len());
+    let mut hashes = Vec::new();
+    let (mut label, mut sample) = (0, 0);
+    for (series, (&label_end, &sample_end)) in batch.label_ends.iter().zip(&batch.sample_ends).enumerate() {
+        let pairs = &batch.labels[label..label_end as usize];
+        let samples = sample..sample_end as usize;
+        (label, sample) = (label_end as usize, sample_end as usize);
+        hashes.clear();
+        let mut length = 0;
+        for symbol in pairs {
+            let (hash, bytes) = &symbols[*symbol as usize];
+            hashes.extend_from_slice(hash);
+            length += bytes;
+        }
+        parts.push(Part {
+            series,
+            id: SeriesId(xxh3_64(&hashes)),
+            check: xxh3_64_with_seed(&hashes, SEED),
+            pairs,
+            length,
+            samples,
+            histograms: between(&batch.histograms.ends, series),
+        });
     }
     parts
 }
 
-/// Indexes the series that are new on their day. Returns those whose hash is another series' too.
-fn index<K: KeyValue>(
-    commits: &mut Commits<'_, K>,
-    known: &Known,
+impl Part<'_> {
+    fn times<'b>(&self, batch: &'b Batch) -> impl Iterator<Item = i64> + use<'b> {
+        let samples = &batch.timestamps[self.samples.clone()];
+        let histograms = &batch.histograms.timestamps[self.histograms.clone()];
+        samples.iter().chain(histograms).copied()
+    }
+}
+
+/// The blocks of a batch, one for each shard.
+struct Blocks<'a> {
     tenant: Tenant,
-    batch: &Batch,
-    parts: &[Part<'_>],
-) -> Result<Vec<(i64, SeriesId)>, Failure> {
-    let mut mixed_up = Vec::new();
-    let mut new = Vec::new();
-    for part in parts {
-        match known.check((part.day, tenant), part.id) {
-            None => new.push(part),
-            Some(check) if check == part.check => {}
-            Some(_) => mixed_up.push((part.day, part.id)),
-        }
-    }
-    let keys: Vec<_> = new
-        .iter()
-        .map(|part| key::series(part.day, tenant, part.id))
-        .collect();
-    let mut found = Vec::with_capacity(keys.len());
-    for keys in keys.chunks(1024) {
-        found.extend(commits.space.get_many(keys).map_err(failure)?);
-    }
-    let mut indexed: HashMap<_, u64> = HashMap::new();
-    for ((part, key), found) in new.into_iter().zip(keys).zip(found) {
-        let mut encoded = Vec::new();
-        labels::encode(batch, part.pairs, &mut encoded);
-        let here = *indexed.entry((part.day, part.id)).or_insert(part.check);
-        if here != part.check || found.as_ref().is_some_and(|found| *found != encoded) {
-            mixed_up.push((part.day, part.id));
-        } else if found.is_none() {
-            for (name, value) in labels::decode(&encoded) {
-                let posting = key::posting(key::postings(part.day, tenant, name, value), part.id);
-                commits.put(posting, Vec::new())?;
-            }
-            commits.put(key, encoded)?;
-        }
-    }
-    Ok(mixed_up)
+    names: &'a mut Names,
+    open: [Block; SHARDS],
+    added: Added,
 }
 
-/// Changes on their way into the space, as few commits as the contract's limits allow.
-struct Commits<'a, K> {
-    space: &'a K,
-    changes: Vec<Change>,
-    bytes: usize,
-}
-
-impl<K: KeyValue> Commits<'_, K> {
-    /// What was put before is in the space before, or at the same time.
-    fn put(&mut self, key: Vec<u8>, value: Vec<u8>) -> Result<(), Failure> {
-        self.bytes += key.len() + value.len();
-        self.changes.push(Change::Put(Entry { key, value }));
-        if self.bytes >= COMMIT {
-            self.flush()
-        } else {
-            Ok(())
-        }
+impl Blocks<'_> {
+    fn floats<K: KeyValue>(
+        &mut self,
+        commits: &mut Commits<'_, K>,
+        id: SeriesId,
+        times: &[i64],
+        values: &[u64],
+    ) -> Result<(), Failure> {
+        self.open[id.shard()].floats(id, times, values);
+        self.close(commits, id.shard(), BLOCK)
     }
 
-    fn flush(&mut self) -> Result<(), Failure> {
-        self.space.commit(&self.changes).map_err(failure)?;
-        self.changes.clear();
-        self.bytes = 0;
+    fn histogram<K: KeyValue>(
+        &mut self,
+        commits: &mut Commits<'_, K>,
+        id: SeriesId,
+        time: i64,
+        message: &[u8],
+    ) -> Result<(), Failure> {
+        let shard = id.shard();
+        self.close(commits, shard, BLOCK.saturating_sub(message.len()))?;
+        self.open[shard].histogram(id, time, message);
         Ok(())
     }
 
-    fn finish(mut self) -> Result<(), Failure> {
-        if self.changes.is_empty() {
-            Ok(())
-        } else {
-            self.flush()
+    /// Ends a block that has more bytes than that.
+    fn close<K: KeyValue>(
+        &mut self,
+        commits: &mut Commits<'_, K>,
+        shard: usize,
+        most: usize,
+    ) -> Result<(), Failure> {
+        let block = &mut self.open[shard];
+        if block.is_empty() || block.len() <= most {
+            return Ok(());
         }
+        self.added[shard] += block.len();
+        commits.put(self.names.next(self.tenant, shard), block.take())
+    }
+
+    fn finish<K: KeyValue>(mut self, commits: &mut Commits<'_, K>) -> Result<Added, Failure> {
+        for shard in 0..SHARDS {
+            self.close(commits, shard, 0)?;
+        }
+        Ok(self.added)
     }
 }
 
-impl Known {
-    fn check(&self, place: (i64, Tenant), id: SeriesId) -> Option<u64> {
-        let (_, series) = self.days.iter().find(|(known, _)| *known == place)?;
-        series.get(&id).copied()
-    }
-
-    fn remember(&mut self, place: (i64, Tenant), id: SeriesId, check: u64) {
-        if self.count >= REMEMBERED {
-            *self = Self::default();
-        }
-        let at = match self.days.iter().position(|(known, _)| *known == place) {
-            Some(at) => at,
-            None => {
-                self.days.push((place, HashMap::default()));
-                self.days.len() - 1
-            }
-        };
-        if self.days[at].1.insert(id, check).is_none() {
-            self.count += 1;
-        }
+impl Default for Names {
+    fn default() -> Self {
+        // What the hash maps of the standard library are seeded with.
+        let nonce = std::hash::RandomState::new().build_hasher().finish();
+        Names { last: 0, nonce }
     }
 }
 
-impl Hasher for AsItIs {
-    fn write(&mut self, bytes: &[u8]) {
-        if let Some(bytes) = bytes.first_chunk::<8>() {
-            self.0 = u64::from_le_bytes(*bytes);
-        }
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
+impl Names {
+    fn next(&mut self, tenant: Tenant, shard: usize) -> Vec<u8> {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let now = u64::try_from(since.unwrap_or_default().as_nanos()).unwrap_or(u64::MAX);
+        self.last = now.max(self.last + 1);
+        key::block(tenant, shard, self.last, self.nonce)
     }
 }
 
@@ -300,6 +290,6 @@ fn between(ends: &[u32], index: usize) -> Range<usize> {
 }
 
 /// A number as the contract writes it.
-fn count(n: usize) -> u32 {
+fn number(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }

@@ -6,6 +6,7 @@ mod claims;
 mod latency;
 mod process;
 mod proxy;
+mod reads;
 mod samples;
 mod site;
 mod start;
@@ -35,6 +36,8 @@ enum What {
     Watches,
     /// Samples per second and core: decoded, and written through a component and natively.
     Samples,
+    /// Samples per second and core that are read back, and the memory that it takes.
+    Reads,
     /// One call of a claims plugin, on a kept instance and on a fresh one.
     Claims,
     /// Time from start to ready, and memory when idle.
@@ -58,6 +61,7 @@ fn main() -> anyhow::Result<()> {
         What::Tokens => runtime.block_on(tokens::run()),
         What::Watches => runtime.block_on(watches::run()),
         What::Samples => samples::run(&runtime),
+        What::Reads => reads::run(&runtime),
         What::Claims => runtime.block_on(claims::run()),
         What::Start => runtime.block_on(start::run()),
     }

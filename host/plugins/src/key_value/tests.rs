@@ -66,6 +66,9 @@ impl Space for Memory {
     async fn commit(&self, transaction: Transaction) -> Result<Outcome, witgate_state::Error> {
         self.up()?;
         let mut pairs = self.pairs.lock().unwrap();
+        if { transaction.expect.iter() }.any(|(key, value)| pairs.get(key) != value.as_ref()) {
+            return Ok(Outcome::Conflict);
+        }
         for change in transaction.changes {
             match change {
                 Change::Put { key, value, .. } => drop(pairs.insert(key, value)),
@@ -126,6 +129,23 @@ async fn a_space_over_its_quota_takes_only_deletions() {
     space.commit(vec![Change::Delete(b"a".to_vec())]).await.unwrap();
     space.commit(vec![put("c", "")]).await.unwrap();
     assert_eq!(space.get(b"c").await.unwrap(), Some(Vec::new()));
+}
+
+#[tokio::test]
+async fn a_commit_that_expects_something_else_changes_nothing() {
+    let (_, space) = space(u64::MAX);
+    let expect = |value: Option<&[u8]>| vec![(b"a".to_vec(), value.map(<[u8]>::to_vec))];
+    assert_eq!(space.commit_if(expect(None), vec![put("a", "1")]).await, Ok(true));
+    assert_eq!(
+        space.commit_if(expect(None), vec![put("a", "2")]).await,
+        Ok(false)
+    );
+    assert_eq!(space.get(b"a").await.unwrap(), Some(b"1".to_vec()));
+    let deletion = vec![Change::Delete(b"a".to_vec())];
+    assert_eq!(space.commit_if(expect(Some(b"1")), deletion).await, Ok(true));
+    let empty = vec![(Vec::new(), None)];
+    let refused = space.commit_if(empty, Vec::new()).await;
+    assert!(matches!(refused, Err(KeyValueError::TooLarge(_))), "{refused:?}");
 }
 
 #[tokio::test]

@@ -74,18 +74,33 @@ impl key_value::Host for Guest {
     }
 
     async fn commit(&mut self, changes: Vec<key_value::Change>) -> Result<(), key_value::Error> {
-        let change = |change| match change {
-            key_value::Change::Put(entry) => Change::Put {
+        let changes = changes.into_iter().map(Change::from).collect();
+        Ok(self.key_value()?.commit(changes).await?)
+    }
+
+    async fn commit_if(
+        &mut self,
+        expected: Vec<key_value::Expectation>,
+        changes: Vec<key_value::Change>,
+    ) -> Result<bool, key_value::Error> {
+        let expected = expected
+            .into_iter()
+            .map(|expected| (expected.key, expected.value));
+        let changes = changes.into_iter().map(Change::from).collect();
+        Ok(self.key_value()?.commit_if(expected.collect(), changes).await?)
+    }
+}
+
+impl From<key_value::Change> for Change {
+    fn from(change: key_value::Change) -> Self {
+        match change {
+            key_value::Change::Put(entry) => Self::Put {
                 key: entry.key,
                 value: entry.value,
                 lifetime: None,
             },
-            key_value::Change::Delete(key) => Change::Delete(key),
-        };
-        Ok(self
-            .key_value()?
-            .commit(changes.into_iter().map(change).collect())
-            .await?)
+            key_value::Change::Delete(key) => Self::Delete(key),
+        }
     }
 }
 
