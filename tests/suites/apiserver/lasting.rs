@@ -159,6 +159,8 @@ async fn a_browsers_websocket_is_let_in_by_its_subprotocol() {
         .unwrap();
     let said = String::from_utf8_lossy(&said);
     assert!(said.contains("across\n"), "{said}");
+    // Each half ends by itself; this is the other one.
+    drop(stream);
     let end = end_of(&site, "the stream has ended").await;
     assert_eq!(end["user"], "alice@example.org", "{end}");
     assert!(!site.written().contains(token.rsplit('.').next().unwrap()));

@@ -149,7 +149,7 @@ async fn whoever_is_called_as_the_gateway_is_does_not_have_its_rights() {
     let token = site.token("bob").await;
     let bob = site.kubectl(&site.cluster_path(), &token);
     for args in [
-        &["auth", "whoami"][..],
+        &["get", "nodes"][..],
         &["get", "nodes", "--as=admin", "--as-group=system:masters"],
     ] {
         let said = complaint(&bob, args).await;
