@@ -7,6 +7,8 @@ mod caller;
 mod compression;
 mod config;
 pub mod decode;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod histogram;
 mod labels;
 mod matcher;

@@ -158,6 +158,8 @@ mod tests {
                 .contains("\"a(\" of \"job\"")
         );
         assert!(Matchers::new(&[regex("(a{1000}){1000}")], None).is_err());
+        // Which, put between what makes it match a whole value, would match a part of one.
+        assert!(Matchers::new(&[regex("a)|(?:b")], None).is_err());
         assert!(Matchers::new(&[], None).is_err());
     }
 

@@ -154,7 +154,8 @@ impl Decoder {
         table: &mut Table<'_>,
         limits: &Limits,
     ) -> Result<Symbol, &'static str> {
-        let index = usize::try_from(reference).map_err(|_| NO_SYMBOL)?;
+        // Of a number that is too long its last 32 bits count, as everywhere in protobuf.
+        let index = usize::try_from(reference & u64::from(u32::MAX)).map_err(|_| NO_SYMBOL)?;
         let (Some(text), Some(known)) = (table.texts.get(index), table.known.get_mut(index)) else {
             return Err(NO_SYMBOL);
         };
