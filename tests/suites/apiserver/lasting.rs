@@ -74,10 +74,7 @@ async fn whoever_leaves_a_group_loses_the_watches_that_it_allowed() {
             &"namespaces".into()
         )
     );
-    assert!(
-        end["sentBytes"].as_u64() > Some(0) && end["durationUs"].as_u64() > Some(0),
-        "{end}"
-    );
+    assert!(end["durationUs"].as_u64() > Some(0), "{end}");
     let said = complaint(&kubectl, &["get", "namespaces"]).await;
     assert!(said.contains(r#"User "alice@example.org" cannot list"#), "{said}");
 }
