@@ -18,6 +18,9 @@ mod login;
 #[path = "identity/machines.rs"]
 mod machines;
 
+#[path = "identity/metrics.rs"]
+mod metrics;
+
 #[path = "identity/other_issuer.rs"]
 mod other_issuer;
 #[path = "identity/refresh.rs"]

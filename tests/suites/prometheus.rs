@@ -44,3 +44,9 @@ mod replicas;
 
 #[path = "prometheus/storages.rs"]
 mod storages;
+
+#[path = "prometheus/doctor.rs"]
+mod doctor;
+
+#[path = "prometheus/configuration.rs"]
+mod configuration;

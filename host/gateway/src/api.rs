@@ -1,6 +1,10 @@
 //! `/gateway/v1`: what the command line and scripts ask of the gateway itself, and `/oauth`, where the
 //! command line gets its tokens.
 
+mod metrics;
+
+pub(crate) use self::metrics::{MetricsStatus, metrics};
+
 use std::{
     str::FromStr,
     sync::Arc,

@@ -59,9 +59,12 @@ pub(crate) enum Command {
     /// Make the hashes that a configuration holds instead of credentials.
     #[command(subcommand)]
     Hash(HashCommand),
-    /// Write a sample to a gateway, or read some back.
+    /// Write a sample to a gateway, read some back, or print what Prometheus has to be told.
     #[command(subcommand)]
     Prometheus(PrometheusCommand),
+    /// Find out where the way through a gateway is broken, and what to do about it.
+    #[command(subcommand)]
+    Doctor(DoctorCommand),
     /// Run a gateway to try things out, with an issuer and two users of its own, on this machine only.
     Dev(DevArgs),
 }
@@ -109,6 +112,120 @@ pub(crate) enum PrometheusCommand {
         #[arg(long, default_value_t = 60)]
         minutes: u32,
     },
+    /// Print the configuration with which a Prometheus writes to a tenant and reads from it.
+    ///
+    /// The gateway is asked what the tenant's storage holds and how much it takes. What is printed has
+    /// the names of files or Secrets, and never what is in them.
+    #[command(after_long_help = CONFIG_EXAMPLES)]
+    Config(Box<PrometheusConfigArgs>),
+}
+
+const CONFIG_EXAMPLES: &str = "\
+Examples:
+  On the machine of a Prometheus, with the credential that it has:
+    witgate prometheus config --server https://gateway.example.com --tenant platform \\
+        --token-file /etc/prometheus/witgate-token
+
+  Elsewhere, after `witgate login`, naming what Prometheus has:
+    witgate prometheus config --server https://gateway.example.com --tenant platform \\
+        --basic-user prometheus --basic-password-file /etc/prometheus/password
+
+  For the Prometheus Operator (spec.remoteWrite and spec.remoteRead of a Prometheus):
+    witgate prometheus config --server https://gateway.example.com --tenant platform \\
+        --operator --secret witgate --credentials-file token";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DoctorCommand {
+    /// Send samples of every kind the whole way to the storage and back, and say where they don't arrive.
+    ///
+    /// Looks at the gateway's certificate, the credential, the tenant, its limits, the storage plugin and
+    /// the backend; writes one sample of each kind that the storage says it holds, reads it back in both
+    /// forms that Prometheus reads, and compares bits. What a storage does not hold has to be refused with
+    /// its count and a reason. Each run leaves seven series of one sample, named witgate_doctor_... and
+    /// labelled with witgate_run.
+    ///
+    /// Ends with 0 if everything arrives, and with 1 if not.
+    #[command(after_long_help = DOCTOR_EXAMPLES)]
+    Prometheus(DoctorArgs),
+}
+
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  With the credential that a Prometheus has:
+    witgate doctor prometheus --server https://gateway.example.com --token-file /etc/prometheus/token
+    witgate doctor prometheus --server https://gateway.example.com \\
+        --username prometheus --password-file /etc/prometheus/password --ca-file /etc/prometheus/ca.pem
+
+  As yourself, after `witgate login`:
+    witgate doctor prometheus --server https://gateway.example.com";
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    pub(crate) gateway: GatewayArgs,
+    /// The tenant, for who may use several: by default the first one in the gateway's configuration.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tenant: Option<String>,
+    /// The `db` that Prometheus has in its URLs, if it uses InfluxDB's paths: it selects the tenant.
+    #[arg(long, value_name = "DB")]
+    pub(crate) database: Option<String>,
+    /// As JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PrometheusConfigArgs {
+    #[command(flatten)]
+    pub(crate) gateway: GatewayArgs,
+    /// The tenant. Needless for who may use one only.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tenant: Option<String>,
+    /// Print spec.remoteWrite and spec.remoteRead for the Prometheus Operator instead: what would be
+    /// paths of files is then keys of --secret.
+    #[arg(long, requires = "secret")]
+    pub(crate) operator: bool,
+    /// The Secret, in the namespace of the Prometheus.
+    #[arg(long, value_name = "NAME", requires = "operator")]
+    pub(crate) secret: Option<String>,
+    #[command(flatten)]
+    pub(crate) shown: ShownArgs,
+}
+
+/// How the Prometheus shows who it is; by default as this command does.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "How the Prometheus shows who it is (default: as this command does)")]
+pub(crate) struct ShownArgs {
+    /// A file on its machine that holds a bearer token.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["basic_user", "oauth2_token_url"])]
+    pub(crate) credentials_file: Option<String>,
+    /// A name for basic authentication. With --operator: the Secret's key that holds it.
+    #[arg(
+        long,
+        value_name = "USER",
+        requires = "basic_password_file",
+        conflicts_with = "oauth2_token_url"
+    )]
+    pub(crate) basic_user: Option<String>,
+    /// A file on its machine that holds the password of --basic-user.
+    #[arg(long, value_name = "FILE", requires = "basic_user")]
+    pub(crate) basic_password_file: Option<String>,
+    /// The issuer's token endpoint, where it gets tokens by its client credentials (OAuth 2.0).
+    #[arg(long, value_name = "URL", requires_all = ["oauth2_client_id", "oauth2_client_secret_file"])]
+    pub(crate) oauth2_token_url: Option<url::Url>,
+    /// Its client id. With --operator: the Secret's key that holds it.
+    #[arg(long, value_name = "ID", requires = "oauth2_token_url")]
+    pub(crate) oauth2_client_id: Option<String>,
+    /// A file on its machine that holds the client's secret.
+    #[arg(long, value_name = "FILE", requires = "oauth2_token_url")]
+    pub(crate) oauth2_client_secret_file: Option<String>,
+    /// A scope to ask for. May be given more than once.
+    #[arg(long = "oauth2-scope", value_name = "SCOPE", requires = "oauth2_token_url")]
+    pub(crate) oauth2_scopes: Vec<String>,
+    /// A file on its machine with the authority of the gateway's certificate. Default: --ca-file, unless
+    /// with --operator.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tls_ca_file: Option<String>,
 }
 
 /// Which gateway to call, and as whom.
@@ -117,9 +234,16 @@ pub(crate) struct GatewayArgs {
     /// The gateway's URL.
     #[arg(long, env = "WITGATE_SERVER", value_name = "URL")]
     pub(crate) server: url::Url,
-    /// A file that holds the bearer token to show.
+    /// A file that holds the bearer token to show. Without it, and without --username, the login of
+    /// `witgate login` counts.
     #[arg(long, env = "WITGATE_TOKEN_FILE", value_name = "FILE")]
-    pub(crate) token_file: PathBuf,
+    pub(crate) token_file: Option<PathBuf>,
+    /// A name to show instead, by basic authentication.
+    #[arg(long, value_name = "USER", requires = "password_file")]
+    pub(crate) username: Option<String>,
+    /// A file that holds the password of --username.
+    #[arg(long, value_name = "FILE", requires = "username")]
+    pub(crate) password_file: Option<PathBuf>,
     /// A PEM file with the authorities to trust instead of the system's.
     #[arg(long, env = "WITGATE_CA_FILE", value_name = "FILE")]
     pub(crate) ca_file: Option<PathBuf>,

@@ -346,6 +346,23 @@ fn revoked(what: &RevokeWhat) -> anyhow::Result<Revoked> {
     })
 }
 
+/// The authority that a login at a gateway came with (PEM), if there is one.
+pub(crate) fn authority(server: &Url) -> anyhow::Result<Option<String>> {
+    // Where a service has no home, nobody has logged in.
+    let Ok(store) = Store::open(server) else {
+        return Ok(None);
+    };
+    Ok(store.login()?.and_then(|login| login.authority))
+}
+
+/// The token of the login at a gateway, renewed if need be; none, if the user has to log in.
+pub(crate) async fn access_token(args: &ServerArgs) -> anyhow::Result<Option<SecretString>> {
+    let store = Store::open(&args.server)?;
+    let gateway = Gateway::of(args, &store)?;
+    let login = credential::current(&gateway, &store).await?;
+    Ok(login.map(|login| login.access_token))
+}
+
 async fn get(args: &ServerArgs, path: &str) -> anyhow::Result<Value> {
     send(args, reqwest::Method::GET, path, None).await
 }

@@ -2,11 +2,13 @@
 
 mod consent;
 mod kubeconfig;
+mod metrics;
 mod page;
 mod revocations;
 
 pub(crate) use consent::{authorize, decide_authorize, decide_device, device};
 pub(crate) use kubeconfig::download as kubeconfig;
+pub(crate) use metrics::{examine, metrics};
 pub(crate) use revocations::{lift, revoke};
 
 use std::sync::Arc;

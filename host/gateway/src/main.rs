@@ -8,6 +8,7 @@ mod client;
 mod config;
 mod console;
 mod dev;
+mod doctor;
 mod gateway;
 mod hash;
 mod kubeconfig;
@@ -15,6 +16,7 @@ mod limits;
 mod listener;
 mod metrics;
 mod origins;
+mod prometheus_config;
 mod reload;
 mod remote_client;
 mod routes;
@@ -29,7 +31,9 @@ use std::{
 };
 
 use clap::Parser;
-use cli::{Cli, Command, ConfigCommand, DevCommand, LogFormat, PrometheusCommand, RevocationsCommand};
+use cli::{
+    Cli, Command, ConfigCommand, DevCommand, DoctorCommand, LogFormat, PrometheusCommand, RevocationsCommand,
+};
 use tracing_subscriber::EnvFilter;
 
 /// `EX_USAGE` of sysexits.h: the command line or the configuration is wrong, and trying again
@@ -112,6 +116,8 @@ async fn run(command: Command) -> anyhow::Result<()> {
             selector,
             minutes,
         }) => remote_client::read(&gateway, &selector, minutes).await,
+        Command::Prometheus(PrometheusCommand::Config(args)) => prometheus_config::run(&args).await,
+        Command::Doctor(DoctorCommand::Prometheus(args)) => doctor::run(&args).await,
         Command::Dev(args) => match &args.command {
             None => dev::run(&args).await,
             Some(DevCommand::Token { user }) => dev::token(&args, user).await,

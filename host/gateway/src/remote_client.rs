@@ -1,33 +1,26 @@
 //! `witgate prometheus write` and `read`: a remote-write and remote-read client for people.
 
+mod connection;
 mod selector;
+
+pub(crate) use self::connection::{Connection, Credential, Reply};
 
 use std::{
     fmt::Write,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, anyhow, ensure};
+use http::{HeaderMap, HeaderValue, header};
 use prost::Message;
-use secrecy::{ExposeSecret, SecretString};
 use witgate_prometheus::proto::{
     Label, MatchType, Query, ReadRequest, ReadResponse, ResponseType, Sample, TimeSeries, WriteRequest,
 };
 
 use crate::cli::GatewayArgs;
 
-/// How long one request may take.
-const TIMEOUT: Duration = Duration::from_secs(30);
-
 /// The most that an answer may decompress to.
 const ANSWER_BYTES: usize = 256 << 20;
-
-/// A gateway, and how to authenticate to it.
-struct Client {
-    http: reqwest::Client,
-    gateway: url::Url,
-    token: SecretString,
-}
 
 /// Writes samples with the time of now.
 pub(crate) async fn write(gateway: &GatewayArgs, samples: &[String]) -> anyhow::Result<()> {
@@ -63,10 +56,8 @@ pub(crate) async fn write(gateway: &GatewayArgs, samples: &[String]) -> anyhow::
             ..TimeSeries::default()
         });
     }
-    let client = Client::new(gateway)?;
-    client
-        .call("/api/v1/write", &request, "X-Prometheus-Remote-Write-Version")
-        .await?;
+    let version = "x-prometheus-remote-write-version";
+    call(gateway, "/api/v1/write", &request, version).await?;
     println!("{} sample(s) written", request.timeseries.len());
     Ok(())
 }
@@ -90,10 +81,8 @@ pub(crate) async fn read(gateway: &GatewayArgs, selector: &str, minutes: u32) ->
         queries: vec![query],
         accepted_response_types: vec![ResponseType::Samples.into()],
     };
-    let client = Client::new(gateway)?;
-    let body = client
-        .call("/api/v1/read", &request, "X-Prometheus-Remote-Read-Version")
-        .await?;
+    let version = "x-prometheus-remote-read-version";
+    let body = call(gateway, "/api/v1/read", &request, version).await?;
     let length = snap::raw::decompress_len(&body).context("the answer is not snappy")?;
     ensure!(
         length <= ANSWER_BYTES,
@@ -124,51 +113,35 @@ pub(crate) async fn read(gateway: &GatewayArgs, selector: &str, minutes: u32) ->
     Ok(())
 }
 
-// === impl Client ===
-
-impl Client {
-    fn new(gateway: &GatewayArgs) -> anyhow::Result<Self> {
-        let token = std::fs::read_to_string(&gateway.token_file)
-            .with_context(|| format!("{}: can't be read", gateway.token_file.display()))?;
-        let mut builder = reqwest::Client::builder()
-            .timeout(TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none());
-        if let Some(file) = &gateway.ca_file {
-            let pem = std::fs::read(file).with_context(|| format!("{}: can't be read", file.display()))?;
-            let authorities = reqwest::Certificate::from_pem_bundle(&pem)
-                .with_context(|| format!("{}: holds no PEM certificates", file.display()))?;
-            builder = builder.tls_certs_only(authorities);
-        }
-        Ok(Self {
-            http: builder.build()?,
-            gateway: gateway.server.clone(),
-            token: token.trim().into(),
-        })
-    }
-
-    async fn call(&self, path: &str, message: &impl Message, version: &str) -> anyhow::Result<Vec<u8>> {
-        let body = snap::raw::Encoder::new().compress_vec(&message.encode_to_vec())?;
-        let url = self.gateway.join(path)?;
-        let answer = self
-            .http
-            .post(url.clone())
-            .bearer_auth(self.token.expose_secret())
-            .header("Content-Type", "application/x-protobuf")
-            .header("Content-Encoding", "snappy")
-            .header(version, "0.1.0")
-            .body(body)
-            .send()
-            .await
-            .with_context(|| format!("{url} does not answer"))?;
-        let status = answer.status();
-        let body = answer.bytes().await?;
-        ensure!(
-            status.is_success(),
-            "{url} answers {status}: {}",
-            String::from_utf8_lossy(&body).trim()
-        );
-        Ok(body.into())
-    }
+async fn call(
+    gateway: &GatewayArgs,
+    path: &str,
+    message: &impl Message,
+    version: &'static str,
+) -> anyhow::Result<bytes::Bytes> {
+    let connection = Connection::new(gateway)?;
+    let credential = Credential::of(gateway).await?;
+    let body = snap::raw::Encoder::new().compress_vec(&message.encode_to_vec())?;
+    let headers = HeaderMap::from_iter([
+        (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/x-protobuf"),
+        ),
+        (header::CONTENT_ENCODING, HeaderValue::from_static("snappy")),
+        (
+            header::HeaderName::from_static(version),
+            HeaderValue::from_static("0.1.0"),
+        ),
+    ]);
+    let answer = connection.post(path, &credential, headers, body).await?;
+    ensure!(
+        answer.status.is_success(),
+        "{}{path} answers {}: {}",
+        gateway.server.as_str().trim_end_matches('/'),
+        answer.status,
+        answer.line()
+    );
+    Ok(answer.body)
 }
 
 /// `up{job="a"}`

@@ -60,6 +60,8 @@ pub(crate) fn router(gateway: &Arc<Gateway>, serves: &Serves) -> Router {
             .route("/sessions/end", post(console::end_session))
             .route("/revocations", post(console::revoke))
             .route("/revocations/lift", post(console::lift))
+            .route("/prometheus", get(console::metrics))
+            .route("/prometheus/doctor", post(console::examine))
             .route("/device", get(console::device).post(console::decide_device))
             .route(
                 "/oauth/authorize",
@@ -77,6 +79,7 @@ pub(crate) fn router(gateway: &Arc<Gateway>, serves: &Serves) -> Router {
                 "/gateway/v1/revocations",
                 get(api::revocations).post(api::revoke).delete(api::lift),
             )
+            .route("/gateway/v1/prometheus", get(api::metrics))
             .route("/webhooks/token-review", post(webhooks::token_review))
             .route("/style.css", get(console::style))
             .route("/livez", get(livez))
@@ -291,8 +294,8 @@ async fn prometheus(State(gateway): State<Arc<Gateway>>, mut request: Request) -
         },
         Err(error) => Err(error),
     };
-    let answer = match (admitted, &wiring.remote) {
-        (Err(error), _) => {
+    let answer = match admitted {
+        Err(error) => {
             let code = remote_refusal(endpoint, &error);
             if matches!(error, AuthError::NoCredential | AuthError::Invalid { .. }) {
                 gateway
@@ -307,24 +310,7 @@ async fn prometheus(State(gateway): State<Arc<Gateway>>, mut request: Request) -
                 with_challenge(response, r#"Basic realm="witgate", Bearer"#),
             )
         }
-        (Ok(principal), None) => {
-            let message = "no Prometheus endpoint is configured here (add the section `prometheus`)";
-            let response = (StatusCode::NOT_FOUND, format!("{message}\n")).into_response();
-            Answer::refused(Some(principal), message, response)
-        }
-        (Ok(principal), Some(remote)) => {
-            let response = match endpoint {
-                Endpoint::Write => remote.write(&principal, request).await,
-                Endpoint::Read => remote.read(&principal, request).await,
-            };
-            let refusal = response.extensions().get().cloned();
-            let reason = refusal.map(|witgate_prometheus::Refusal(reason)| reason);
-            Answer {
-                response,
-                principal: Some(principal),
-                reason,
-            }
-        }
+        Ok(principal) => remote(&wiring, endpoint, principal, request).await,
     };
     gateway.end(visit, answer).await
 }
@@ -364,6 +350,31 @@ fn credential_name(headers: &HeaderMap) -> String {
     match user.filter(|_| scheme.eq_ignore_ascii_case("basic")) {
         Some((user, _)) => format!("user {}", user.chars().take(64).collect::<String>()),
         None => "unreadable".to_owned(),
+    }
+}
+
+/// Remote write or read of somebody who is known.
+pub(crate) async fn remote(
+    wiring: &Wiring,
+    endpoint: Endpoint,
+    principal: Arc<Principal>,
+    request: Request,
+) -> Answer {
+    let Some(remote) = &wiring.remote else {
+        let message = "no Prometheus endpoint is configured here (add the section `prometheus`)";
+        let response = (StatusCode::NOT_FOUND, format!("{message}\n")).into_response();
+        return Answer::refused(Some(principal), message, response);
+    };
+    let response = match endpoint {
+        Endpoint::Write => remote.write(&principal, request).await,
+        Endpoint::Read => remote.read(&principal, request).await,
+    };
+    let refusal = response.extensions().get().cloned();
+    let reason = refusal.map(|witgate_prometheus::Refusal(reason)| reason);
+    Answer {
+        response,
+        principal: Some(principal),
+        reason,
     }
 }
 

@@ -6,12 +6,16 @@ use axum::{
     body::Body,
     response::{IntoResponse, Response},
 };
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use witgate_plugins::StorageError;
 
 /// How soon a sender should try again if the backend does not say.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// Where a request ended that was refused for no fault of its own: `tenant`, `limits`, `plugin` or
+/// `backend`. `witgate doctor` goes by it.
+pub static HOP: HeaderName = HeaderName::from_static("x-witgate-hop");
 
 /// How long a body may take to come.
 const BODY_TIME: Duration = Duration::from_secs(30);
@@ -29,18 +33,29 @@ pub(crate) fn text(status: StatusCode, line: &str) -> Response {
     response
 }
 
+/// Says at which hop a request ended.
+pub(crate) fn at(hop: &'static str, mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(HOP.clone(), HeaderValue::from_static(hop));
+    response
+}
+
 /// What a failed call to storage means for the client. An outage is never a 4xx: on one of those a
 /// sender drops its samples.
 pub(crate) fn failure(tenant: &str, error: &StorageError) -> Response {
-    let (status, retry_after) = match error {
-        StorageError::Unavailable { retry_after, .. } => (StatusCode::SERVICE_UNAVAILABLE, *retry_after),
-        StorageError::Failed(_) => (StatusCode::SERVICE_UNAVAILABLE, None),
-        StorageError::Overloaded { retry_after, .. } => (StatusCode::TOO_MANY_REQUESTS, *retry_after),
+    let (status, hop, retry_after) = match error {
+        StorageError::Unavailable { retry_after, .. } => {
+            (StatusCode::SERVICE_UNAVAILABLE, "backend", *retry_after)
+        }
+        StorageError::Failed(_) => (StatusCode::SERVICE_UNAVAILABLE, "plugin", None),
+        StorageError::Overloaded { retry_after, .. } => {
+            (StatusCode::TOO_MANY_REQUESTS, "backend", *retry_after)
+        }
         StorageError::Invalid(_) => return text(StatusCode::BAD_REQUEST, &error.to_string()),
     };
     tracing::warn!(tenant, %status, "storage: {error}");
     let seconds = in_whole_seconds(retry_after.unwrap_or(RETRY_AFTER));
-    let mut response = text(status, &error.to_string());
+    let mut response = at(hop, text(status, &error.to_string()));
     response
         .headers_mut()
         .insert(header::RETRY_AFTER, HeaderValue::from(seconds));

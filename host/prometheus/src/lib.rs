@@ -7,6 +7,7 @@ mod caller;
 mod compression;
 mod config;
 pub mod decode;
+mod frames;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
 mod histogram;
@@ -29,7 +30,7 @@ mod tenants;
 mod treatment;
 mod write;
 
-pub use answer::Refusal;
+pub use answer::{HOP, Refusal};
 pub use backends::{Delivery, DeliveryOutcome};
 pub use blueprint::Foundations;
 pub use caller::PatternError;
@@ -38,6 +39,7 @@ pub use config::{
     Callers, ConfigError, Limits, PrometheusConfig, ReplicasConfig, TenantConfig, TenantLimits,
     TenantStorageConfig,
 };
+pub use frames::{FrameError, frames};
 pub use name::NameError;
 pub use relabel::{RelabelAction, RelabelConfig, RelabelError};
 pub use remote::{Account, Endpoint, LeftOut, Remote};

@@ -113,6 +113,14 @@ pub struct Histogram {
     pub custom_values: Vec<u64>,
 }
 
+impl Histogram {
+    /// The chunk of this one histogram, in the form in which a read streams it.
+    pub fn chunk(&self) -> Option<witgate_chunk::Chunk> {
+        let histogram = witgate_chunk::message::parse(&self.encode_to_vec()).ok()?;
+        Some(histogram.chunk())
+    }
+}
+
 /// Some consecutive buckets.
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
 pub struct BucketSpan {

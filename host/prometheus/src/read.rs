@@ -17,7 +17,7 @@ use witgate_plugins::{Context, Cursor, Piece, Storage, StorageError};
 
 use crate::{
     Account, Remote,
-    answer::{failure, text},
+    answer::{at, failure, text},
     compression::{Compression, CompressionError},
     config::Limits,
     labels::{ChunksRef, SeriesIter},
@@ -87,13 +87,14 @@ impl Remote {
                 message: line,
                 retry_after: None,
             };
-            return failure(&tenant.name, &overloaded);
+            return at("limits", failure(&tenant.name, &overloaded));
         };
         let own = match tenant.reading() {
             Ok(own) => own,
             Err(busy) => {
                 let (message, retry_after) = (busy.to_string(), None);
-                return failure(&tenant.name, &StorageError::Overloaded { message, retry_after });
+                let overloaded = StorageError::Overloaded { message, retry_after };
+                return at("limits", failure(&tenant.name, &overloaded));
             }
         };
         let body = match crate::answer::body(request.into_body(), self.limits.body.0).await {

@@ -10,7 +10,7 @@ use witgate_identity::Principal;
 use witgate_plugins::{Datum, StorageError};
 
 use crate::{
-    answer::{failure, text},
+    answer::{at, failure, text},
     backends::Delivery,
     blueprint::Foundations,
     config::{ConfigError, Limits, PrometheusConfig},
@@ -197,9 +197,12 @@ impl Remote {
         chosen.map_err(|refused| match refused {
             NoTenant::TooMany(_) => {
                 let (message, retry_after) = (refused.to_string(), None);
-                failure("", &StorageError::Unavailable { message, retry_after })
+                at(
+                    "limits",
+                    failure("", &StorageError::Unavailable { message, retry_after }),
+                )
             }
-            _ => text(StatusCode::FORBIDDEN, &refused.to_string()),
+            _ => at("tenant", text(StatusCode::FORBIDDEN, &refused.to_string())),
         })
     }
 }

@@ -70,6 +70,8 @@ pub struct Holds {
     pub metadata: bool,
     /// When counters began.
     pub start_timestamps: bool,
+    /// All 64 bits of every value, and not only a number close to it.
+    pub exact_values: bool,
 }
 
 /// What is accepted of a tenant.
@@ -125,7 +127,7 @@ impl From<Usable> for TenantStanding {
             database: tenant.database().map(str::to_owned),
             label: tenant.label.clone(),
             storages: storages.map(|backend| backend.name.clone()).collect(),
-            holds: tenant.backends.holds().into(),
+            holds: Holds::new(tenant.backends.holds(), tenant.storage.is_exact()),
             bounds: Bounds {
                 samples_per_second,
                 burst,
@@ -140,13 +142,15 @@ impl From<Usable> for TenantStanding {
     }
 }
 
-impl From<Kinds> for Holds {
-    fn from(kinds: Kinds) -> Self {
+impl Holds {
+    /// `exact_values` is of the storage that is read from.
+    fn new(kinds: Kinds, exact_values: bool) -> Self {
         Self {
             histograms: kinds.histograms,
             exemplars: kinds.exemplars,
             metadata: kinds.families,
             start_timestamps: kinds.start_timestamps,
+            exact_values,
         }
     }
 }

@@ -8,7 +8,7 @@ use witgate_plugins::{Batch, Datum, Kinds, Receipt, StorageError};
 
 use crate::{
     Account, LeftOut, Remote,
-    answer::{failure, text},
+    answer::{at, failure, text},
     backends,
     compression::{Compression, CompressionError},
     decode::{DecodeError, Decoder, Form, Protocol, Refused, Rules},
@@ -149,7 +149,9 @@ async fn store(
         ..before.clone()
     };
     let written = account.samples + account.histograms + account.exemplars;
-    let receipt = if let Err(wait) = tenant.admit(written) {
+    let admitted = tenant.admit(written);
+    let is_over_limit = admitted.is_err();
+    let receipt = if let Err(wait) = admitted {
         let message = format!("tenant {} writes more than its samplesPerSecond", tenant.name);
         Err(StorageError::Overloaded {
             message,
@@ -174,7 +176,10 @@ async fn store(
                 deduplicated: LeftOut::default(),
                 ..before
             };
-            failure(&tenant.name, &error)
+            match is_over_limit {
+                true => at("limits", failure(&tenant.name, &error)),
+                false => failure(&tenant.name, &error),
+            }
         }
         Ok(receipt) => {
             for rejection in &receipt.rejected {

@@ -222,7 +222,8 @@ impl Component {
             Self::OpenLdap => &["slapd", "slapadd"],
             Self::Dex => &["dex"],
             Self::OidcProvider => &["lab-oidc-provider"],
-            Self::Prometheus | Self::CurrentPrometheus => &["prometheus"],
+            Self::Prometheus => &["prometheus"],
+            Self::CurrentPrometheus => &["prometheus", "promtool"],
             Self::VictoriaMetrics => &["vmagent", "victoria-metrics"],
             Self::InfluxDb => &["influxd"],
         }

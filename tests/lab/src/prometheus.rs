@@ -4,6 +4,7 @@ use std::{fs, net::SocketAddr};
 
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::process::Command;
 
 use crate::{
     component::Component,
@@ -70,6 +71,32 @@ impl Prometheus {
             service: Service::start(launch, readiness).await?,
             port,
             dir,
+        })
+    }
+
+    /// Has the current Prometheus' `promtool` check a configuration and the files that it names.
+    ///
+    /// # Errors
+    /// If it finds something wrong: with what it wrote.
+    pub async fn check(config: &str) -> Result<(), Error> {
+        let promtool = Component::CurrentPrometheus.find("promtool")?;
+        let dir = tempfile::tempdir().map_err(Error::io("a directory for promtool"))?;
+        let file = dir.path().join("prometheus.yml");
+        fs::write(&file, config).map_err(Error::io(file.display().to_string()))?;
+        let mut command = Command::new(promtool);
+        let output = command
+            .args(["check", "config"])
+            .arg(file)
+            .kill_on_drop(true)
+            .output();
+        let output = output.await.map_err(Error::io("starting promtool"))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = [output.stdout, output.stderr].concat();
+        Err(Error::Answer {
+            what: "promtool",
+            problem: String::from_utf8_lossy(&said).into_owned(),
         })
     }
 

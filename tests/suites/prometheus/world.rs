@@ -94,6 +94,14 @@ impl Setup {
             users,
         } = self;
         let hash = &*HASH;
+        // Of the components that do wrong there is one only where a test wants it.
+        let misbehave = match *storage {
+            "misbehave" => format!(
+                "  misbehave:\n    kind: storage\n    file: '{plugins}/guests/storage-misbehave.wasm'\n    \
+                 config: {{always: trap}}\n    grants: {{http: ['http://localhost:9']}}"
+            ),
+            _ => String::new(),
+        };
         let storage = match *storage {
             "" => String::new(),
             plugin => format!("storage: {plugin}"),
@@ -119,6 +127,7 @@ plugins:
     file: '{plugins}/storage-local.wasm'
     config: {{retention: forever}}
     grants: {{keyValue: {{maxBytes: 1GiB}}}}
+{misbehave}
 identity:
   publicUrl: https://localhost:{port}
   basic:

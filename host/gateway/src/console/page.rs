@@ -7,7 +7,7 @@ use http::{HeaderValue, StatusCode, header};
 use maud::{DOCTYPE, Markup, html};
 use witgate_identity::{Client, Method, Principal, SessionSummary};
 
-use super::{Administration, kubeconfig, revocations};
+use super::{Administration, kubeconfig, metrics, revocations};
 use crate::wiring::Wiring;
 
 /// Nothing is loaded from anywhere but here, nothing is framed, and forms are sent here only.
@@ -101,6 +101,7 @@ pub(super) fn home(
     html! {
         (identity(principal, claims))
         (clusters(wiring))
+        (metrics::section(wiring, principal))
         @if !own.is_empty() {
             section aria-labelledby="sessions" {
                 h2 id="sessions" { "Your sessions" }

@@ -13,6 +13,8 @@ use witgate_sdk::{
 pub struct Misbehave {
     /// What `fetch` fetches: the configuration's `url`.
     url: String,
+    /// What it does wrong in every write and check, whatever the labels say: `always`.
+    always: Option<String>,
 }
 
 /// What a query finds.
@@ -35,15 +37,20 @@ impl Storage for Misbehave {
     fn new(mut config: Self::Config) -> Result<Self, String> {
         Ok(Self {
             url: config.remove("url").unwrap_or_default(),
+            always: config.remove("always"),
         })
     }
 
     fn check(&mut self) -> Result<(), Failure> {
-        Ok(())
+        match &self.always {
+            Some(wrong) => self.misbehave(wrong),
+            None => Ok(()),
+        }
     }
 
     fn write(&mut self, _: &Context, batch: &Batch) -> Result<Receipt, Failure> {
-        for wrong in batch.series().filter_map(|series| series.label("do")) {
+        let told = batch.series().filter_map(|series| series.label("do"));
+        for wrong in told.chain(self.always.as_deref()) {
             self.misbehave(wrong)?;
         }
         Ok(Receipt { rejected: Vec::new() })
