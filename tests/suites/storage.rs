@@ -10,6 +10,12 @@ mod world;
 #[path = "storage/request.rs"]
 mod request;
 
+#[path = "storage/capability.rs"]
+mod capability;
+
+#[path = "storage/table.rs"]
+mod table;
+
 #[path = "storage/matchers.rs"]
 mod matchers;
 

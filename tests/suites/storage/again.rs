@@ -57,7 +57,7 @@ async fn of_a_request_with_wrong_samples_all_others_are_stored() {
                 if at % 10 == 3 {
                     labels.push(wrong);
                 }
-                request.samples(&labels, &[(now - 1, 0), (now, 1)])
+                request.samples(&labels, &[(now - 1, 0), (now, 1f64.to_bits())])
             });
         let said = request.send(&world).await;
         assert_eq!(
@@ -86,7 +86,10 @@ async fn a_prometheus_that_rolls_back_gets_what_is_right_without_what_is_wrong()
             .fold(Request::default(), |request, (at, n)| {
                 let year = 365 * 86_400_000;
                 let first = if at % 20 == 7 { now - year } else { now - 1000 };
-                request.samples(&[("__name__", "mixed"), ("n", n)], &[(first, 0), (now, 1)])
+                request.samples(
+                    &[("__name__", "mixed"), ("n", n)],
+                    &[(first, 0), (now, 1f64.to_bits())],
+                )
             });
         // Its newest sample is what others are too old for.
         let newest = Request::default().samples(&[("__name__", "newest")], &[(now, 0)]);

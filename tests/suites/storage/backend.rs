@@ -36,6 +36,17 @@ impl Kind {
         Self::Victoria,
     ];
 
+    /// How the README calls it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Influx => "InfluxDB 1.6",
+            Self::Prometheus => "Prometheus (2.0)",
+            Self::OldPrometheus => "Prometheus 2.42 (1.0)",
+            Self::Victoria => "VictoriaMetrics",
+        }
+    }
+
     /// Whether this machine has the backend.
     pub(crate) fn require(self) -> Result<(), Missing> {
         match self {
@@ -124,13 +135,16 @@ impl Backend {
         }
     }
 
-    /// Kills it as a crash would.
-    pub(crate) fn kill(&mut self) {
+    /// Kills it as a crash would. VictoriaMetrics acknowledges what it has in memory, and has it on
+    /// disk up to five seconds later: it is asked to end.
+    pub(crate) async fn down(&mut self) {
         match self {
             Self::Local => {}
             Self::Influx(influx) => influx.kill(),
             Self::Prometheus(prometheus) | Self::OldPrometheus(prometheus) => prometheus.kill(),
-            Self::Victoria(victoria) => victoria.kill(),
+            Self::Victoria(victoria) => {
+                victoria.stop().await.unwrap();
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use witgate_lab::eventually;
 use witgate_prometheus::proto::MatchType::Eq;
 
 use crate::{
-    backend::{Backend, Kind},
+    backend::Kind,
     request::Request,
     world::{SOON, World, now},
 };
@@ -28,11 +28,7 @@ async fn who_writes_while_the_backend_is_away_is_told_to_come_again() {
         };
         let said = write(1.0, now).send(&world).await;
         assert_eq!(said.status, 204, "{kind:?}: {said:?}");
-        if let Backend::Victoria(_) = world.backend {
-            // It acknowledges what it has in memory, for up to five seconds; this writes it to disk.
-            world.backend.settle().await;
-        }
-        world.backend.kill();
+        world.backend.down().await;
         let said = write(2.0, now + 1).send(&world).await;
         assert_eq!((said.status, said.written), (503, [0; 3]), "{kind:?}: {said:?}");
         world.backend.restart().await;

@@ -57,6 +57,30 @@ impl Request {
         self.series(labels, data)
     }
 
+    /// Adds an exemplar to the series that was added last.
+    pub(crate) fn exemplar(mut self, labels: &[(&str, &str)], (timestamp, value): (i64, u64)) -> Self {
+        let pairs = labels.iter().flat_map(|(name, value)| [*name, *value]);
+        let labels_refs = pairs.map(|text| self.symbol(text)).collect();
+        let exemplar = v2::Exemplar {
+            labels_refs,
+            value,
+            timestamp,
+        };
+        self.0.timeseries.last_mut().unwrap().exemplars.push(exemplar);
+        self
+    }
+
+    /// Says of the series that was added last that it is a counter, and what it counts.
+    pub(crate) fn counter(mut self, help: &str) -> Self {
+        let help_ref = self.symbol(help);
+        self.0.timeseries.last_mut().unwrap().metadata = Some(v2::Metadata {
+            r#type: 1,
+            help_ref,
+            unit_ref: 0,
+        });
+        self
+    }
+
     /// Sends it.
     pub(crate) async fn send(&self, world: &World) -> Said {
         let request = world
