@@ -64,7 +64,10 @@ const fn wasi(interface: &'static str) -> Offered {
 /// library names them; what they do is refuse.
 const OFFERED: [Offered; 33] = [
     own("witgate:host/log", &["write"]),
-    own("witgate:host/key-value", &["get", "get-many", "scan", "commit"]),
+    own(
+        "witgate:host/key-value",
+        &["get", "get-many", "scan", "commit", "commit-if"],
+    ),
     own("witgate:claims/types", &[]),
     own("witgate:storage/types", &[]),
     wasi("wasi:cli/environment"),
