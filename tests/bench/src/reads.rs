@@ -16,10 +16,10 @@ use tokio::runtime::Runtime as Tokio;
 use witgate_identity::{Method, Principal, Proof};
 use witgate_plugins::{Batch, Options, PluginConfig, Plugins, Runtime};
 use witgate_prometheus::{
-    Remote,
+    Foundations, Remote,
     proto::{LabelMatcher, Query, ReadRequest},
 };
-use witgate_state::Embedded;
+use witgate_state::{Embedded, State as _};
 
 use crate::{component, figure, process::own_processor_time};
 
@@ -35,6 +35,7 @@ pub(crate) fn run(tokio: &Tokio) -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     tokio.block_on(async {
         let state = Arc::new(Embedded::open(&directory.path().join("state"))?);
+        let replicas = state.space("replicas")?;
         let runtime = Runtime::new(Options { cache: None, state })?;
         let configs: BTreeMap<String, PluginConfig> = serde_json::from_value(json!({
             "local": {
@@ -59,7 +60,11 @@ pub(crate) fn run(tokio: &Tokio) -> anyhow::Result<()> {
         let config = serde_json::from_value(json!({
             "tenants": [{"name": "bench", "storage": "local", "read": {"users": ["bench"]}}],
         }))?;
-        let remote = Remote::new(&config, &|_| Some(Arc::clone(&storage)))?;
+        let foundations = Foundations {
+            storage: &|_| Some(Arc::clone(&storage)),
+            replicas: &replicas,
+        };
+        let remote = Remote::new(&config, foundations, None)?;
         // The first one warms up.
         for name in ["", "streamed", "samples"] {
             let forms = if name == "samples" { vec![0] } else { vec![1] };
