@@ -74,7 +74,12 @@ fn write(data: &[u8], protocol: Protocol) {
     };
     let mut decoder = Decoder::default();
     for limits in [&narrow, &unlimited] {
-        let rules = Rules { limits, holds, label };
+        let rules = Rules {
+            limits,
+            holds,
+            label,
+            treatment: None,
+        };
         // One decoder for both: nothing of a request may be left for the next.
         let Ok((batch, refused)) = decoder.decode(&body, form, &rules) else {
             continue;
