@@ -118,7 +118,8 @@ fn custom_histogram() -> proto::Histogram {
         count_int: Some(5),
         schema: -53,
         zero_threshold: 0,
-        zero_count_int: None,
+        // What is kept in a chunk says that there are none.
+        zero_count_int: Some(0),
         custom_values: [0.5, 1.0].map(f64::to_bits).to_vec(),
         ..histogram()
     }
