@@ -9,7 +9,8 @@ use crate::{
     world::{SOON, Setup, World},
 };
 
-/// Rules of every action, on series that the sender really has.
+/// Rules of every action, on series that the sender really has. No two series become one: of two values
+/// for one moment a Prometheus keeps the first and the gateway the last.
 const RULES: &str = r#"[
     {source_labels: [__name__], regex: 'go_(gc|memstats)_.*', action: drop},
     {source_labels: [job, __name__], separator: '/', regex: 'odd/.*|prometheus/(prometheus_(http|tsdb|target).*|up|go_.*)', action: keep},
@@ -17,15 +18,16 @@ const RULES: &str = r#"[
     {source_labels: [__name__], regex: 'odd_(\w+)', target_label: '${1}_kind', replacement: 'an $1, $$1, $9'},
     {source_labels: [text], regex: '.*C:\\(\w+)', target_label: directory},
     {source_labels: [job, instance], target_label: both},
-    {source_labels: [handler], regex: '/(?:api/)?([^/]*)/?.*', target_label: handler},
+    {source_labels: [handler], regex: '/(?:api/)?([^/]*)/?.*', target_label: page},
     {source_labels: [code], regex: '5..', target_label: code, replacement: ''},
-    {source_labels: [floor], target_label: room, action: dropequal},
+    {source_labels: [__name__], regex: '(up)', target_label: same},
+    {source_labels: [__name__], target_label: same, action: dropequal},
     {source_labels: [instance], target_label: instance, action: keepequal},
     {source_labels: [__name__, instance], modulus: 17, target_label: shard, action: hashmod},
     {source_labels: [job], target_label: JOB, action: uppercase},
     {source_labels: [__name__], target_label: lower, action: lowercase},
     {regex: '(part|JOB)', replacement: 'copy_of_$1', action: labelmap},
-    {regex: 'quantile|scrape_.*', action: labeldrop},
+    {regex: version, action: labeldrop},
     {regex: '[a-zA-Z_]+', action: labelkeep},
 ]"#;
 
