@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub use grants::{Addresses, Basic, Grants, HttpGrant, KeyValueGrant, SecretGrant};
+pub use grants::{Addresses, Basic, Grants, HttpGrant, KeyValueGrant, KubernetesGrant, SecretGrant};
 pub(crate) use limits::{Bounds, MAX_INSTANCES, MAX_MEMORY};
 pub use limits::{LimitError, Limits};
 pub use size::Size;
@@ -18,7 +18,7 @@ pub use size::Size;
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct PluginConfig {
-    /// What it does: `claims` or `storage`.
+    /// What it does: `claims`, `storage` or `recovery`.
     pub kind: Kind,
     /// The component, relative to the configuration's folder.
     pub file: PathBuf,
@@ -44,6 +44,8 @@ pub enum Kind {
     Claims,
     /// Stores and finds samples (`witgate:storage`).
     Storage,
+    /// Finds out what is wrong with a control plane, and proposes repairs (`witgate:recovery`).
+    Recovery,
 }
 
 impl std::fmt::Display for Kind {
@@ -51,6 +53,7 @@ impl std::fmt::Display for Kind {
         f.write_str(match self {
             Self::Claims => "claims",
             Self::Storage => "storage",
+            Self::Recovery => "recovery",
         })
     }
 }

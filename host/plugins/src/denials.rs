@@ -27,6 +27,8 @@ pub(crate) enum Denial {
     Address { origin: Origin, address: IpAddr },
     /// A secret was asked for that doesn't go there.
     Secret { origin: Origin, withheld: Withheld },
+    /// Kubernetes objects that no grant names; says so in words.
+    Kubernetes(String),
 }
 
 /// What one plugin was denied.
@@ -86,6 +88,7 @@ impl Denial {
                 format!("it calls `{authority}`, which is not a plain host and port, and can't be granted")
             }
             Self::Address { origin, address } => Self::address_in_words(plugin, origin, *address),
+            Self::Kubernetes(words) => words.clone(),
             Self::Secret { origin, withheld } => match withheld {
                 Withheld::Unknown(name) => {
                     let head = format!("  {}:", printable(name));

@@ -211,6 +211,10 @@ fn check_grant(import: &str, plugin: &str, grants: &Grants) -> Option<Finding> {
         "wasi:http/outgoing-handler" if grants.http.is_empty() => {
             grant_lines(plugin, &["http:", "  - http://HOST:PORT"])
         }
+        "witgate:recovery/kubernetes" if grants.kubernetes.is_empty() => {
+            grant_lines(plugin, &["kubernetes:", "  - resource: KIND"])
+        }
+        "witgate:recovery/etcd" if !grants.etcd => grant_lines(plugin, &["etcd: true"]),
         _ => return None,
     };
     Some(Finding::Grant {

@@ -15,7 +15,9 @@ use crate::{
     egress::{Egress, Hooks},
     journal::{SharedJournal, Stream},
     key_value::KeyValue,
+    kubernetes::KubernetesPolicy,
     meter::{Meter, give_way},
+    recovery::Observer,
     stats::Stats,
 };
 
@@ -43,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) bounds: Bounds,
     pub(crate) egress: Arc<Egress>,
     pub(crate) key_value: Option<KeyValue>,
+    pub(crate) kubernetes: KubernetesPolicy,
+    pub(crate) sees_etcd: bool,
     pub(crate) stats: Stats,
 }
 
@@ -52,6 +56,8 @@ pub(crate) struct Guest {
     pub(crate) journal: SharedJournal,
     pub(crate) meter: Arc<Meter>,
     pub(crate) usage: Usage,
+    /// What a call of a recovery plugin sees with.
+    pub(crate) observer: Option<Arc<dyn Observer>>,
     wasi: WasiCtx,
     http: WasiHttpCtx,
     hooks: Hooks,
@@ -106,6 +112,7 @@ impl Guest {
                 memory: 0,
                 exceeded: None,
             },
+            observer: None,
             wasi,
             http: WasiHttpCtx::new(),
             hooks: Hooks(shared.egress.clone()),

@@ -1,6 +1,6 @@
 //! Loads, links, grants, limits, pools and swaps WebAssembly plugins.
 //!
-//! The rest of the gateway sees [`Claims`] and [`Storage`]; which contract version a component
+//! The rest of the gateway sees [`Claims`], [`Storage`] and [`Recovery`]; which contract version a component
 //! speaks, and that it is a component at all, stays in here.
 //!
 //! A [`Runtime`] is started once. [`Plugins::load`] turns a configuration into a set of plugins
@@ -16,10 +16,12 @@ mod egress;
 mod guest;
 mod journal;
 mod key_value;
+mod kubernetes;
 mod load;
 mod meter;
 mod origin;
 mod pool;
+pub mod recovery;
 mod runtime;
 mod secrets;
 mod stats;
@@ -28,12 +30,13 @@ mod v0_1;
 
 pub use claims::{Claims, ClaimsError, Identity, VerifiedToken};
 pub use config::{
-    Addresses, Basic, Grants, HttpGrant, KeyValueGrant, Kind, LimitError, Limits, PluginConfig, SecretGrant,
-    Size,
+    Addresses, Basic, Grants, HttpGrant, KeyValueGrant, Kind, KubernetesGrant, LimitError, Limits,
+    PluginConfig, SecretGrant, Size,
 };
 pub use diagnosis::Finding;
 pub use load::{LoadError, LoadErrors, PluginInfo, Plugins, Problem};
 pub use origin::{OriginError, OriginPattern};
+pub use recovery::Recovery;
 pub use runtime::{Options, Runtime, RuntimeError};
 pub use secrets::SecretError;
 pub use stats::Counts;

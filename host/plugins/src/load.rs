@@ -16,12 +16,13 @@ use tokio::time::timeout;
 use wasmtime::component::{Component, InstancePre};
 
 use crate::{
-    Claims, Counts, Storage,
+    Claims, Counts, Recovery, Storage,
     config::{Bounds, Kind, LimitError, MAX_INSTANCES, PluginConfig},
     diagnosis::{self, Finding},
     egress::{Egress, Policy},
     guest::{Guest, Shared},
     key_value::KeyValue,
+    kubernetes::KubernetesPolicy,
     origin::Scheme,
     pool::StartError,
     runtime::Runtime,
@@ -57,6 +58,7 @@ struct Plugin {
 enum Works {
     Claims(Arc<dyn Claims>),
     Storage(Arc<dyn Storage>),
+    Recovery(Arc<dyn Recovery>),
 }
 
 /// What there is to know about a plugin in service.
@@ -205,7 +207,7 @@ impl Plugins {
     pub fn claims(&self, name: &str) -> Option<Arc<dyn Claims>> {
         match &self.by_name.get(name)?.works {
             Works::Claims(claims) => Some(claims.clone()),
-            Works::Storage(_) => None,
+            Works::Storage(_) | Works::Recovery(_) => None,
         }
     }
 
@@ -213,7 +215,15 @@ impl Plugins {
     pub fn storage(&self, name: &str) -> Option<Arc<dyn Storage>> {
         match &self.by_name.get(name)?.works {
             Works::Storage(storage) => Some(storage.clone()),
-            Works::Claims(_) => None,
+            Works::Claims(_) | Works::Recovery(_) => None,
+        }
+    }
+
+    /// The recovery plugin of this name.
+    pub fn recovery(&self, name: &str) -> Option<Arc<dyn Recovery>> {
+        match &self.by_name.get(name)?.works {
+            Works::Recovery(recovery) => Some(recovery.clone()),
+            Works::Claims(_) | Works::Storage(_) => None,
         }
     }
 
@@ -273,6 +283,10 @@ impl Loading<'_> {
                 let trouble = self.check(&*storage).await;
                 (Works::Storage(storage), trouble)
             }
+            Kind::Recovery => (
+                Works::Recovery(v0_1::recovery(engine, linked, &shared).await?),
+                None,
+            ),
         };
         let denied = shared.egress.denials().in_words();
         if !denied.is_empty() {
@@ -332,6 +346,8 @@ impl Loading<'_> {
             bounds,
             egress: Arc::new(egress),
             key_value,
+            kubernetes: KubernetesPolicy::new(self.name, &grants.kubernetes),
+            sees_etcd: grants.etcd,
             stats: Stats::default(),
         })
     }

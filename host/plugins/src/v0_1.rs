@@ -1,8 +1,9 @@
-//! Version 0.1 of the contract: adapts components that speak it to [`Claims`](crate::Claims) and
-//! [`Storage`](crate::Storage). A later version is a module beside this one.
+//! Version 0.1 of the contract: adapts components that speak it to [`Claims`](crate::Claims),
+//! [`Storage`](crate::Storage) and [`Recovery`](crate::Recovery). A later version is a module beside this one.
 
 mod claims;
 mod host;
+mod recovery;
 mod storage;
 
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use wasmtime::{
 };
 
 use crate::{
-    Claims, Storage,
+    Claims, Recovery, Storage,
     guest::{Guest, Shared},
     pool::{Pool, StartError},
 };
@@ -22,7 +23,8 @@ pub(crate) const VERSION: &str = "0.1.0";
 
 /// Adds what this version offers to components.
 pub(crate) fn offer(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    host::offer(linker)
+    host::offer(linker)?;
+    recovery::offer(linker)
 }
 
 /// Starts a claims plugin that speaks this version.
@@ -42,5 +44,15 @@ pub(crate) async fn storage(
     shared: &Arc<Shared>,
 ) -> Result<Arc<dyn Storage>, StartError> {
     let pool = Pool::<storage::Store>::fill(engine, component, shared).await?;
+    Ok(Arc::new(pool))
+}
+
+/// Starts a recovery plugin that speaks this version.
+pub(crate) async fn recovery(
+    engine: &Engine,
+    component: InstancePre<Guest>,
+    shared: &Arc<Shared>,
+) -> Result<Arc<dyn Recovery>, StartError> {
+    let pool = Pool::<recovery::Repair>::fill(engine, component, shared).await?;
     Ok(Arc::new(pool))
 }

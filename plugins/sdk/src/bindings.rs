@@ -61,3 +61,16 @@ pub mod storage {
         generate_all,
     });
 }
+
+/// The world of recovery plugins.
+pub mod recovery {
+    wit_bindgen::generate!({
+        path: ["../../wit/host-0.1.0", "../../wit/recovery-0.1.0"],
+        world: "witgate:recovery/recovery-plugin",
+        additional_derives: [PartialEq, Eq],
+        pub_export_macro: true,
+        default_bindings_module: "witgate_sdk::bindings::recovery",
+        with: { "witgate:host/log@0.1.0": super::host::witgate::host::log },
+        generate_all,
+    });
+}

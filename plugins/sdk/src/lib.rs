@@ -6,6 +6,7 @@ mod config;
 pub mod http;
 pub mod key_value;
 pub mod log;
+pub mod recovery;
 pub mod storage;
 
 pub use serde;

@@ -22,6 +22,11 @@ pub struct Grants {
     pub secrets: BTreeMap<String, SecretGrant>,
     /// A key-value space of its own in the gateway's state.
     pub key_value: Option<KeyValueGrant>,
+    /// Kinds of Kubernetes objects that a recovery plugin may read. Never the values of a Secret.
+    pub kubernetes: Vec<KubernetesGrant>,
+    /// Whether a recovery plugin may see etcd's members, their health, alarms and hashes. Never keys,
+    /// values or certificates.
+    pub etcd: bool,
 }
 
 /// An origin that a plugin may send HTTP requests to: `http://influxdb:8086`, or with
@@ -80,6 +85,30 @@ pub struct Basic {
 pub struct KeyValueGrant {
     /// How much the space may take on its medium before the plugin can only delete.
     pub max_bytes: Size,
+}
+
+/// A kind of Kubernetes objects, and which of them.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct KubernetesGrant {
+    /// The API group; left out for the core group.
+    #[serde(default)]
+    pub group: String,
+    /// The version of the group. Default: `v1`.
+    #[serde(default = "first_version")]
+    pub version: String,
+    /// The kind as in its URL: `nodes`, `configmaps`.
+    pub resource: String,
+    /// The only namespace. Left out, all of them.
+    #[serde(default)]
+    pub namespace: Option<String>,
+    /// The only objects, by name. Left out, all of them; with names nothing can be listed.
+    #[serde(default)]
+    pub names: Vec<String>,
+}
+
+fn first_version() -> String {
+    "v1".to_owned()
 }
 
 /// [`HttpGrant`] as a mapping.

@@ -25,18 +25,19 @@ const INSTANCES: u16 = 16;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Limits {
-    /// Memory of one instance. Default: `64MiB` for claims, `256MiB` for storage.
+    /// Memory of one instance. Default: `64MiB` for claims and recovery, `256MiB` for storage.
     pub memory: Option<Size>,
     /// Processor time of one call. Default: `1s`.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "Option<String>")]
     pub cpu: Option<Duration>,
     /// Time of one call, waiting for an instance and for the backend included. Default: `5s` for
-    /// claims, `10s` for storage.
+    /// claims, `10s` for storage, `60s` for recovery.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "Option<String>")]
     pub time: Option<Duration>,
-    /// Instances at the same time, which is also calls at the same time. Default: 16.
+    /// Instances at the same time, which is also calls at the same time. Default: 16, and 2 for
+    /// recovery.
     pub instances: Option<u16>,
     /// HTTP requests at the same time, over all instances. Default: 64.
     pub http_requests: Option<u16>,
@@ -74,12 +75,17 @@ impl Limits {
             // space, and one commit to that may be 16 MiB.
             Kind::Claims => (Size(64 << 20), Duration::from_secs(5), Size(20 << 20)),
             Kind::Storage => (Size(256 << 20), Duration::from_secs(10), Size(64 << 20)),
+            // Looking at members that don't answer takes as long as the gateway waits for them.
+            Kind::Recovery => (Size(64 << 20), Duration::from_secs(60), Size(20 << 20)),
         };
         let bounds = Bounds {
             memory: self.memory.unwrap_or(memory),
             cpu: self.cpu.unwrap_or(Duration::from_secs(1)),
             time: self.time.unwrap_or(time),
-            instances: self.instances.unwrap_or(INSTANCES),
+            instances: self.instances.unwrap_or(match kind {
+                Kind::Recovery => 2,
+                Kind::Claims | Kind::Storage => INSTANCES,
+            }),
             http_requests: self.http_requests.unwrap_or(64),
             http_response: self.http_response.unwrap_or(Size(256 << 20)),
             transfer,

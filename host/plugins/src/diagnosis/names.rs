@@ -20,7 +20,7 @@ pub(super) struct Contract {
 }
 
 /// The contracts by kind.
-pub(super) const CONTRACTS: [Contract; 2] = [
+pub(super) const CONTRACTS: [Contract; 3] = [
     Contract {
         kind: Kind::Claims,
         interface: "witgate:claims/mapping",
@@ -32,6 +32,12 @@ pub(super) const CONTRACTS: [Contract; 2] = [
         interface: "witgate:storage/store",
         versions: &[v0_1::VERSION],
         functions: &["init", "check", "write", "read", "cursor", "[method]cursor.next"],
+    },
+    Contract {
+        kind: Kind::Recovery,
+        interface: "witgate:recovery/repair",
+        versions: &[v0_1::VERSION],
+        functions: &["init", "diagnose", "plan"],
     },
 ];
 
@@ -62,7 +68,7 @@ const fn wasi(interface: &'static str) -> Offered {
 
 /// All interfaces that the linker has. Files and sockets are among them because Rust's standard
 /// library names them; what they do is refuse.
-const OFFERED: [Offered; 33] = [
+const OFFERED: [Offered; 36] = [
     own("witgate:host/log", &["write"]),
     own(
         "witgate:host/key-value",
@@ -70,6 +76,9 @@ const OFFERED: [Offered; 33] = [
     ),
     own("witgate:claims/types", &[]),
     own("witgate:storage/types", &[]),
+    own("witgate:recovery/types", &[]),
+    own("witgate:recovery/kubernetes", &["get", "list"]),
+    own("witgate:recovery/etcd", &["look"]),
     wasi("wasi:cli/environment"),
     wasi("wasi:cli/exit"),
     wasi("wasi:cli/stderr"),

@@ -7,7 +7,7 @@ use wit_parser::Resolve;
 /// module in the text format.
 pub(crate) fn component(packages: &[&str], world: &str, core: &str) -> Vec<u8> {
     let mut resolve = Resolve::default();
-    for folder in ["host-0.1.0", "claims-0.1.0", "storage-0.1.0"] {
+    for folder in ["host-0.1.0", "claims-0.1.0", "storage-0.1.0", "recovery-0.1.0"] {
         let wit = concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit");
         resolve.push_dir(format!("{wit}/{folder}")).unwrap();
     }
@@ -162,4 +162,44 @@ pub(crate) fn storage() -> Vec<u8> {
         interface monotonic-clock { use wasi:io/poll@0.2.0.{pollable}; subscribe-duration: func(when: u64) -> pollable; }";
     let world = "import wasi:clocks/monotonic-clock@0.2.0; export witgate:storage/store@0.1.0;";
     component(&[io, clocks], world, &core)
+}
+
+/// A recovery plugin. It reads the Secret `kube-system/s` and looks at etcd, and finds as many things
+/// as there are members, each with one piece of evidence; the class of the first is what it got for
+/// the Secret, or why it got nothing. An instance that is asked twice traps. It has a plan for
+/// nothing, but breaks the contract by an empty one for a finding of severity `critical`.
+pub(crate) fn recovery() -> Vec<u8> {
+    let core = format!(
+        r#"(module
+            (import "witgate:recovery/kubernetes@0.1.0" "get"
+                (func $get (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32)))
+            (import "witgate:recovery/etcd@0.1.0" "look" (func $look (param i32)))
+            {MEMORY}
+            (global $asked (mut i32) (i32.const 0))
+            (data (i32.const 2048) "v1secretskube-systems")
+            ;; four findings of 36 bytes from 3072; all of them have the evidence at 3328
+            (data (i32.const 3100) "\00\0d\00\00\01\00\00\00")
+            (data (i32.const 3136) "\00\0d\00\00\01\00\00\00")
+            (data (i32.const 3172) "\00\0d\00\00\01\00\00\00")
+            (data (i32.const 3208) "\00\0d\00\00\01\00\00\00")
+            (func (export "witgate:recovery/repair@0.1.0#init") (param i32 i32) (result i32) (i32.const 512))
+            (func (export "witgate:recovery/repair@0.1.0#diagnose") (result i32)
+                (if (global.get $asked) (then unreachable))
+                (global.set $asked (i32.const 1))
+                (call $get (i32.const 0) (i32.const 0) (i32.const 2048) (i32.const 2) (i32.const 2050) (i32.const 7)
+                    (i32.const 2057) (i32.const 11) (i32.const 2068) (i32.const 1) (i32.const 4096))
+                (i32.store (i32.const 3072) (i32.load (i32.const 4104)))
+                (i32.store (i32.const 3076) (i32.load (i32.const 4108)))
+                (call $look (i32.const 4200))
+                (i32.store (i32.const 604) (i32.const 3072))
+                (i32.store (i32.const 608) (i32.load (i32.const 4236)))
+                (i32.const 600))
+            (func (export "witgate:recovery/repair@0.1.0#plan")
+                (param i32 i32) (param $severity i32) (param i32 i32 i32 i32 i32 i32) (result i32)
+                (i32.store8 (i32.const 700) (i32.ne (local.get $severity) (i32.const 2)))
+                (i32.const 700)))"#
+    );
+    let world = "import witgate:recovery/kubernetes@0.1.0; import witgate:recovery/etcd@0.1.0;
+        export witgate:recovery/repair@0.1.0;";
+    component(&[], world, &core)
 }

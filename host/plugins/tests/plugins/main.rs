@@ -9,6 +9,7 @@ mod guests;
 mod limits;
 mod linking;
 mod pooling;
+mod recovery;
 mod reload;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
