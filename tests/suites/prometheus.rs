@@ -3,6 +3,9 @@
 #[path = "prometheus/world.rs"]
 mod world;
 
+#[path = "prometheus/backend.rs"]
+mod backend;
+
 #[path = "prometheus/sender.rs"]
 mod sender;
 
@@ -50,3 +53,9 @@ mod doctor;
 
 #[path = "prometheus/configuration.rs"]
 mod configuration;
+
+#[path = "prometheus/isolation.rs"]
+mod isolation;
+
+#[path = "prometheus/differential.rs"]
+mod differential;

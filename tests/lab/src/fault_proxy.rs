@@ -23,6 +23,8 @@ enum Mode {
     Refuse,
     /// They are accepted, and no byte moves in either direction.
     Hang,
+    /// Each is read for one HTTP request, which the backend never sees, and answered with this status.
+    Answer(u16),
 }
 
 /// What the proxy does now; `cuts` counts how often open connections were cut.
@@ -83,6 +85,13 @@ impl FaultProxy {
     /// Accepts new connections and forwards nothing on any connection until it passes again.
     pub fn hang(&self) {
         self.orders.send_modify(|orders| orders.mode = Mode::Hang);
+    }
+
+    /// Answers the request of each new connection with a status, as a backend does that is overloaded
+    /// or broken. Open ones go on; [`cut`](Self::cut) them too for a storm.
+    pub fn answer(&self, status: u16) {
+        self.orders
+            .send_modify(|orders| orders.mode = Mode::Answer(status));
     }
 
     /// Cuts the open connections, with a reset, in the midst of whatever they carry.
@@ -155,6 +164,10 @@ async fn forward(
     mut orders: watch::Receiver<Orders>,
 ) -> io::Result<()> {
     flowing(&mut orders).await?;
+    let mode = orders.borrow().mode;
+    if let Mode::Answer(status) = mode {
+        return answer(client, status).await;
+    }
     let mut server = TcpStream::connect(backend).await?;
     server.set_zero_linger()?;
     let (client_read, client_write) = client.split();
@@ -162,6 +175,39 @@ async fn forward(
     let up = copy(client_read, server_write, orders.clone());
     let down = copy(server_read, client_write, orders);
     tokio::try_join!(up, down).map(drop)
+}
+
+/// Reads one request, however its body ends, and answers it.
+async fn answer(client: &mut TcpStream, status: u16) -> io::Result<()> {
+    let mut request = Vec::new();
+    let mut buffer = vec![0; 16 * 1024];
+    while !is_whole(&request) {
+        let read = client.read(&mut buffer).await?;
+        match buffer.get(..read) {
+            Some(bytes) if read > 0 => request.extend_from_slice(bytes),
+            _ => return Ok(()),
+        }
+    }
+    let answer = format!(
+        "HTTP/1.1 {status} Fault\r\nContent-Type: text/plain\r\nContent-Length: 6\r\nRetry-After: 1\r\n\
+         Connection: close\r\n\r\nfault\n"
+    );
+    client.write_all(answer.as_bytes()).await?;
+    client.shutdown().await
+}
+
+/// Whether a request is there with all of its body.
+fn is_whole(request: &[u8]) -> bool {
+    let Some(end) = request.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
+        return false;
+    };
+    let (head, body) = request.split_at(end + 4);
+    let head = String::from_utf8_lossy(head).to_ascii_lowercase();
+    let header = |name: &str| { head.lines() }.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    match header("content-length").map(|length| length.trim().parse::<usize>()) {
+        Some(Ok(length)) => body.len() >= length,
+        _ => header("transfer-encoding").is_none() || body.ends_with(b"0\r\n\r\n"),
+    }
 }
 
 /// Copies one direction to its end, and passes the end on.

@@ -1,369 +1,262 @@
-//! Remote write 2.0 as a receiver has to take it, with exact counts, and everything read back: the cases
-//! that the public compliance suite for receivers sends.
+//! A receiver of remote write 1.0 and 2.0 as the public compliance suite asks for one
+//! (`prometheus/compliance`, `remotewrite/receiver`), and stricter: where that suite lets a receiver
+//! choose between a refusal and a success, here the answer is known; what is counted is counted
+//! exactly; and everything is read back.
 
-use prost::Message;
-use reqwest::{StatusCode, header};
-use witgate_lab::{Component, Prometheus, PrometheusOptions, eventually, require};
-use witgate_prometheus::proto::{self, BucketSpan, MatchType, ReadResponse, v2};
-use witgate_tests::remote::{compress, read_body};
+#[path = "receiver/cases.rs"]
+mod cases;
 
-use crate::{
-    sender::endpoint,
-    world::{SOON, Setup, World},
+#[path = "receiver/request.rs"]
+mod request;
+
+#[path = "receiver/refused.rs"]
+mod refused;
+
+#[path = "receiver/chunks.rs"]
+mod chunks;
+
+use std::{
+    collections::BTreeMap,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
-const V2: &str = "application/x-protobuf;proto=io.prometheus.write.v2.Request";
+use prost::Message;
+use witgate_lab::{Component, InfluxDb, require};
+use witgate_prometheus::proto::{self, MatchType, ReadRequest, ReadResponse, ResponseType};
+use witgate_tests::remote::{compress, streamed};
 
-/// A request that is being put together.
-#[derive(Default)]
-struct Sent {
-    request: v2::Request,
+use self::{
+    cases::{Case, cases},
+    request::{Series, Version},
+};
+use crate::world::{Setup, World};
+
+/// What a backend can't hold.
+#[derive(Clone, Copy, Debug)]
+struct Backend {
+    name: &'static str,
+    histograms: bool,
+    exemplars: bool,
+    /// Of a series with a line break in a label, values that are not finite.
+    odd_values_of_odd_series: bool,
 }
 
-impl Sent {
-    fn symbol(&mut self, text: &str) -> u32 {
-        let symbols = &mut self.request.symbols;
-        if symbols.is_empty() {
-            symbols.push(String::new());
-        }
-        let known = symbols.iter().position(|symbol| symbol == text);
-        let at = known.unwrap_or_else(|| {
-            symbols.push(text.to_owned());
-            symbols.len() - 1
-        });
-        u32::try_from(at).unwrap()
-    }
+const LOCAL: Backend = Backend {
+    name: "local",
+    histograms: true,
+    exemplars: false,
+    odd_values_of_odd_series: true,
+};
 
-    fn series(mut self, labels: &[(&str, &str)], data: v2::TimeSeries) -> Self {
-        let pairs = labels.iter().flat_map(|(name, value)| [*name, *value]);
-        let labels_refs = pairs.map(|text| self.symbol(text)).collect();
-        self.request
-            .timeseries
-            .push(v2::TimeSeries { labels_refs, ..data });
-        self
-    }
+const INFLUX: Backend = Backend {
+    name: "influx",
+    histograms: false,
+    exemplars: false,
+    odd_values_of_odd_series: false,
+};
 
-    fn sample(self, labels: &[(&str, &str)], value: f64) -> Self {
-        let sample = v2::Sample {
-            value: value.to_bits(),
-            timestamp: 1_700_000_000_000,
-            start_timestamp: 0,
-        };
-        let data = v2::TimeSeries {
-            samples: vec![sample],
-            ..v2::TimeSeries::default()
-        };
-        self.series(labels, data)
-    }
-
-    fn histogram(self, labels: &[(&str, &str)], histogram: &proto::Histogram) -> Self {
-        let data = v2::TimeSeries {
-            histograms: vec![histogram.encode_to_vec()],
-            ..v2::TimeSeries::default()
-        };
-        self.series(labels, data)
-    }
-
-    /// Sends it: the status, and how many samples, histograms and exemplars were written.
-    async fn send(&self, world: &World) -> (u16, [u64; 3], String) {
-        let request = world
-            .bare("/api/v1/write", compress(&self.request.encode_to_vec()))
-            .basic_auth(crate::world::USER, Some(crate::world::PASSWORD))
-            .header(header::CONTENT_TYPE, V2)
-            .header(header::CONTENT_ENCODING, "snappy")
-            .header("X-Prometheus-Remote-Write-Version", "2.0.0");
-        let answer = request.send().await.unwrap();
-        let written = ["Samples", "Histograms", "Exemplars"].map(|kind| {
-            let name = format!("X-Prometheus-Remote-Write-{kind}-Written");
-            answer.headers()[name].to_str().unwrap().parse().unwrap()
-        });
-        (answer.status().as_u16(), written, answer.text().await.unwrap())
-    }
-}
-
-fn histogram() -> proto::Histogram {
-    proto::Histogram {
-        count_int: Some(6),
-        sum: 12.5_f64.to_bits(),
-        schema: 3,
-        zero_threshold: 0.001_f64.to_bits(),
-        zero_count_int: Some(1),
-        positive_spans: vec![BucketSpan { offset: 0, length: 2 }],
-        positive_deltas: vec![2, 1],
-        timestamp: 1_700_000_000_000,
-        ..proto::Histogram::default()
-    }
-}
-
-fn float_histogram() -> proto::Histogram {
-    proto::Histogram {
-        count_int: None,
-        count_float: Some(6.5_f64.to_bits()),
-        zero_count_int: None,
-        zero_count_float: Some(1f64.to_bits()),
-        negative_spans: vec![BucketSpan {
-            offset: -3,
-            length: 1,
-        }],
-        negative_counts: vec![1f64.to_bits()],
-        positive_deltas: Vec::new(),
-        positive_counts: vec![2.5_f64.to_bits(), 2f64.to_bits()],
-        reset_hint: 3,
-        ..histogram()
-    }
-}
-
-fn custom_histogram() -> proto::Histogram {
-    proto::Histogram {
-        count_int: Some(5),
-        schema: -53,
-        zero_threshold: 0,
-        // What is kept in a chunk says that there are none.
-        zero_count_int: Some(0),
-        custom_values: [0.5, 1.0].map(f64::to_bits).to_vec(),
-        ..histogram()
-    }
-}
-
-/// The series of the first result, each with its histograms.
-async fn read(world: &World, name: &str) -> Vec<proto::TimeSeries> {
-    let body = read_body(&[("__name__", MatchType::Eq, name)], 0, i64::MAX);
-    let answer = world.post("/api/v1/read", body).send().await.unwrap();
-    assert_eq!(answer.status(), StatusCode::OK);
-    let body = answer.bytes().await.unwrap();
-    let body = snap::raw::Decoder::new().decompress_vec(&body).unwrap();
-    let answer = ReadResponse::decode(body.as_slice()).unwrap();
-    answer.results.into_iter().next().unwrap().timeseries
+/// What was stored: samples and native histograms by series and time.
+#[derive(Debug, Default, PartialEq)]
+struct Stored {
+    samples: BTreeMap<(Vec<(String, String)>, i64), u64>,
+    histograms: BTreeMap<(Vec<(String, String)>, i64), proto::Histogram>,
 }
 
 #[tokio::test]
-async fn what_is_right_is_written_counted_and_read_back() {
+async fn the_storage_in_the_gateway_takes_every_case() {
     let world = World::start(&Setup::local()).await;
-    let odd = [
-        ("__name__", "a name with spaces.and.dots"),
-        ("label with \"quotes\"", "line\nbreak and \\"),
-        ("unicode", "日本語 🦀"),
-    ];
-    let cases: Vec<(&str, Sent, [u64; 3])> = vec![
-        (
-            "special values",
-            [
-                f64::NAN,
-                f64::INFINITY,
-                f64::NEG_INFINITY,
-                -0.0,
-                f64::MIN_POSITIVE,
-            ]
-            .into_iter()
-            .zip(["nan", "inf", "-inf", "-0", "tiny"])
-            .fold(Sent::default(), |sent, (value, name)| {
-                sent.sample(&[("__name__", "special"), ("value", name)], value)
-            }),
-            [5, 0, 0],
-        ),
-        ("odd labels", Sent::default().sample(&odd, 1.0), [1, 0, 0]),
-        (
-            "labels out of order",
-            Sent::default().sample(&[("z", "1"), ("__name__", "unsorted"), ("a", "2")], 1.0),
-            [1, 0, 0],
-        ),
-        (
-            "histograms",
-            Sent::default()
-                .histogram(&[("__name__", "whole")], &histogram())
-                .histogram(&[("__name__", "float")], &float_histogram())
-                .histogram(&[("__name__", "custom")], &custom_histogram()),
-            [0, 3, 0],
-        ),
-        (
-            "one series twice",
-            Sent::default()
-                .sample(&[("__name__", "twice")], 1.0)
-                .sample(&[("__name__", "twice")], 1.0),
-            [2, 0, 0],
-        ),
-        (
-            "created timestamps of earlier drafts, and metadata",
-            Sent::default().series(
-                &[("__name__", "created")],
-                v2::TimeSeries {
-                    samples: vec![v2::Sample {
-                        value: 1f64.to_bits(),
-                        timestamp: 1_700_000_000_000,
-                        start_timestamp: 1_600_000_000_000,
-                    }],
-                    created_timestamp: 1_600_000_000_000,
-                    metadata: Some(v2::Metadata {
-                        r#type: 1,
-                        help_ref: 0,
-                        unit_ref: 0,
-                    }),
-                    ..v2::TimeSeries::default()
-                },
-            ),
-            [1, 0, 0],
-        ),
-        (
-            "many",
-            (0..1000).fold(Sent::default(), |sent, n| {
-                sent.sample(&[("__name__", "many"), ("n", &n.to_string())], f64::from(n))
-            }),
-            [1000, 0, 0],
-        ),
-        ("nothing", Sent::default(), [0, 0, 0]),
-    ];
-    for (what, sent, written) in cases {
-        let (status, counted, said) = sent.send(&world).await;
-        assert_eq!((status, counted), (204, written), "{what}: {said}");
-    }
-    let counted =
-        world.metric(r#"witgate_prometheus_written_total{tenant="lab",storage="local",kind="sample"}"#);
-    assert!((counted.await - 1010.0).abs() < 0.5);
-    assert_eq!(read(&world, "many").await.len(), 1000);
-    let odd = read(&world, odd[0].1).await;
-    assert_eq!(odd[0].labels[2].value, "日本語 🦀");
-    let values: Vec<_> = { read(&world, "special").await }
-        .iter()
-        .map(|series| series.samples[0].value)
-        .collect();
-    // By their labels: -0, -inf, inf, nan, tiny.
-    let expected = [
-        -0.0,
-        f64::NEG_INFINITY,
-        f64::INFINITY,
-        f64::NAN,
-        f64::MIN_POSITIVE,
-    ];
-    assert_eq!(values, expected.map(f64::to_bits));
-    for (name, expected) in [
-        ("whole", histogram()),
-        ("float", float_histogram()),
-        ("custom", custom_histogram()),
-    ] {
-        let found = read(&world, name).await;
-        let found = proto::Histogram::decode(found[0].histograms[0].as_slice()).unwrap();
-        assert_eq!(found, expected, "{name}");
-    }
+    takes_every_case(&world, LOCAL).await;
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_not_written_and_what_is_beside_it_is() {
-    let world = World::start(&Setup::local()).await;
-    let good = || Sent::default().sample(&[("__name__", "good")], 1.0);
-    let mut dangling = good().sample(&[("__name__", "dangling")], 1.0);
-    dangling.request.timeseries[1].labels_refs[1] = 99;
-    let mut uneven = good().sample(&[("__name__", "uneven")], 1.0);
-    uneven.request.timeseries[1].labels_refs.pop();
-    let exemplar = v2::Exemplar {
-        labels_refs: vec![0, 0],
-        value: 1f64.to_bits(),
-        timestamp: 1_700_000_000_000,
-    };
-    let mut both = good().histogram(&[("__name__", "both")], &histogram());
-    let sample = both.request.timeseries[0].samples[0];
-    both.request.timeseries[1].samples.push(sample);
-    let wrong_count = proto::Histogram {
-        count_int: Some(99),
-        ..histogram()
-    };
-    let cases: Vec<(&str, Sent, &str)> = vec![
-        (
-            "no name",
-            good().sample(&[("job", "a")], 1.0),
-            "no label `__name__`",
-        ),
-        (
-            "a label twice",
-            good().sample(&[("__name__", "x"), ("a", "1"), ("a", "2")], 1.0),
-            "a label that is there twice",
-        ),
-        (
-            "a symbol that is not there",
-            dangling,
-            "a symbol that is not there",
-        ),
-        ("an uneven number of references", uneven, "not pairs"),
-        (
-            "a wrong count",
-            good().histogram(&[("__name__", "wrong")], &wrong_count),
-            "count is not that of its buckets",
-        ),
-        (
-            "labels only",
-            good().series(&[("__name__", "empty")], v2::TimeSeries::default()),
-            "neither a sample nor a histogram",
-        ),
-        (
-            "samples and histograms",
-            both,
-            "samples and histograms in one series",
-        ),
-        (
-            "exemplars, which this storage does not hold",
-            good().series(
-                &[("__name__", "exemplars")],
-                v2::TimeSeries {
-                    exemplars: vec![exemplar],
-                    ..v2::TimeSeries::default()
-                },
-            ),
-            "1 exemplar with exemplars, which the storage does not hold",
-        ),
-    ];
-    for (what, sent, words) in cases {
-        let (status, counted, said) = sent.send(&world).await;
-        assert_eq!((status, counted), (400, [1, 0, 0]), "{what}: {said}");
-        assert!(said.contains(words), "{what}: {said}");
-    }
-    let refused = world.metric(
-        r#"witgate_prometheus_refused_total{tenant="lab",storage="local",kind="sample",reason="no label `__name__`"}"#,
-    );
-    assert!((refused.await - 1.0).abs() < 0.5);
-}
-
-#[tokio::test]
-async fn a_prometheus_reads_native_histograms_out_of_the_chunks() {
-    if require(Component::CurrentPrometheus).is_err() {
+async fn influxdb_takes_every_case() {
+    if require(Component::InfluxDb).is_err() {
         return;
     }
-    let world = World::start(&Setup::local()).await;
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let now = i64::try_from(now.unwrap().as_millis()).unwrap();
-    let at_now = |histogram: proto::Histogram| proto::Histogram {
-        timestamp: now,
-        ..histogram
-    };
-    let (status, ..) = Sent::default()
-        .histogram(&[("__name__", "whole")], &at_now(histogram()))
-        .histogram(&[("__name__", "float")], &at_now(float_histogram()))
-        .send(&world)
-        .await;
-    assert_eq!(status, 204);
-    let options = PrometheusOptions {
-        current: true,
-        ..PrometheusOptions::default()
-    };
-    let read = endpoint(&world, "read");
-    let reader = Prometheus::start_with(options, |_| format!("remote_read:\n- {read}"))
-        .await
-        .unwrap();
-    for (query, expected) in [
-        ("histogram_count(whole)", "6"),
-        ("histogram_sum(whole)", "12.5"),
-        ("histogram_count(float)", "6.5"),
-        ("histogram_quantile(1, whole) > bool 0", "1"),
-    ] {
-        eventually(query, SOON, async || {
-            let data = reader
-                .query(query, None)
-                .await
-                .map_err(|error| error.to_string())?;
-            match data["result"][0]["value"][1].as_str() {
-                Some(found) if found == expected => Ok(()),
-                _ => Err(data.to_string()),
+    let influx = InfluxDb::start().await.unwrap();
+    influx.create_database("prometheus").await.unwrap();
+    let world = World::start(&Setup::influx(influx.address())).await;
+    takes_every_case(&world, INFLUX).await;
+}
+
+async fn takes_every_case(world: &World, backend: Backend) {
+    let mut stored = Stored::default();
+    let mut time = now();
+    for version in [Version::V1, Version::V2] {
+        for case in cases() {
+            // A time of its own for each, so that what is read back says whose it is.
+            time += 1;
+            let series: Vec<_> = { case.series.iter() }.map(|series| series.at(time)).collect();
+            let (status, expected) = outcome(&case, &series, version, backend);
+            let answer = request::send(world, version, &series).await;
+            let what = format!("{} {version:?} {}: {}", backend.name, case.name, answer.said);
+            assert_eq!(answer.status, status, "{what}");
+            match version {
+                // Senders of 1.0 would take them for the word of a receiver of 2.0.
+                Version::V1 => assert_eq!(answer.written, None, "{what}"),
+                Version::V2 => assert_eq!(answer.written, Some(expected), "{what}"),
             }
-        })
-        .await
-        .unwrap();
+            assert_eq!(answer.said.is_empty(), status == 204, "{what}");
+            if status == 400 {
+                let taken = format!("stored: {} sample", expected[0]);
+                assert!(
+                    answer.said.contains(&taken) && answer.said.contains("not stored:"),
+                    "{what}"
+                );
+            }
+            series
+                .iter()
+                .filter(|series| series.is_right)
+                .for_each(|series| stored.add(series, backend));
+        }
     }
+    let read = read(world, ResponseType::Samples).await;
+    stored.is(&read, backend.name);
+    let read = read_streamed(world).await;
+    stored.is(&read, &format!("{} in chunks", backend.name));
+}
+
+/// The status of a case, and how many samples, histograms and exemplars are written.
+fn outcome(case: &Case, series: &[Series], version: Version, backend: Backend) -> (u16, [u64; 3]) {
+    let mut written = [0; 3];
+    let mut is_whole = true;
+    for series in series {
+        let kinds = [
+            (series.samples.len(), backend.holds_samples(series)),
+            (series.histograms.len(), backend.histograms),
+            (series.exemplars.len(), backend.exemplars),
+        ];
+        for ((count, is_held), written) in kinds.into_iter().zip(&mut written) {
+            let is_taken = is_held && series.is_right;
+            *written += if is_taken { count as u64 } else { 0 };
+            is_whole &= is_taken || count == 0;
+        }
+        // In 1.0 a series of nothing is nothing, in 2.0 it is against the specification.
+        let is_empty = kinds.iter().all(|(count, _)| *count == 0);
+        is_whole &= !is_empty || version == Version::V1 && series.is_right;
+    }
+    assert_eq!(
+        series.iter().all(|series| series.is_right),
+        case.is_right,
+        "{} says of itself what it is",
+        case.name
+    );
+    (if is_whole { 204 } else { 400 }, written)
+}
+
+impl Backend {
+    fn holds_samples(&self, series: &Series) -> bool {
+        let is_odd = series.labels.iter().any(|(_, value)| value.contains('\n'));
+        let is_finite = |sample: &request::Sample| f64::from_bits(sample.bits).is_finite();
+        self.odd_values_of_odd_series || !is_odd || series.samples.iter().all(is_finite)
+    }
+}
+
+impl Stored {
+    fn add(&mut self, series: &Series, backend: Backend) {
+        let labels = series.sorted();
+        if backend.holds_samples(series) {
+            for sample in &series.samples {
+                self.samples.insert((labels.clone(), sample.time), sample.bits);
+            }
+        }
+        if backend.histograms {
+            for histogram in &series.histograms {
+                let key = (labels.clone(), histogram.timestamp);
+                self.histograms.insert(key, histogram.clone());
+            }
+        }
+    }
+
+    /// Fails with the first that differs.
+    #[track_caller]
+    fn is(&self, read: &Self, whose: &str) {
+        for (key, bits) in &self.samples {
+            assert_eq!(read.samples.get(key), Some(bits), "{whose}: {key:?}");
+        }
+        for (key, histogram) in &self.histograms {
+            assert_eq!(read.histograms.get(key), Some(histogram), "{whose}: {key:?}");
+        }
+        let strange = { read.samples.keys() }.find(|key| !self.samples.contains_key(key));
+        assert_eq!(strange, None, "{whose}: a sample that nobody sent");
+        let strange = { read.histograms.keys() }.find(|key| !self.histograms.contains_key(key));
+        assert_eq!(strange, None, "{whose}: a histogram that nobody sent");
+    }
+}
+
+/// The body of a read of everything.
+fn everything(form: ResponseType) -> Vec<u8> {
+    let matcher = proto::LabelMatcher {
+        r#type: MatchType::Re.into(),
+        name: "__name__".to_owned(),
+        value: ".+".to_owned(),
+    };
+    let query = proto::Query {
+        start_timestamp_ms: 0,
+        end_timestamp_ms: i64::MAX,
+        matchers: vec![matcher],
+        hints: None,
+    };
+    let request = ReadRequest {
+        queries: vec![query],
+        accepted_response_types: vec![form.into()],
+    };
+    compress(&request.encode_to_vec())
+}
+
+async fn answered(world: &World, form: ResponseType) -> Vec<u8> {
+    let answer = world.post("/api/v1/read", everything(form)).send().await.unwrap();
+    let status = answer.status();
+    let body = answer.bytes().await.unwrap();
+    assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
+    body.to_vec()
+}
+
+async fn read(world: &World, form: ResponseType) -> Stored {
+    let body = answered(world, form).await;
+    let body = snap::raw::Decoder::new().decompress_vec(&body).unwrap();
+    let answer = ReadResponse::decode(body.as_slice()).unwrap();
+    let mut stored = Stored::default();
+    for series in answer.results.into_iter().next().unwrap().timeseries {
+        let labels = series.labels.into_iter().map(|label| (label.name, label.value));
+        let labels: Vec<_> = labels.collect();
+        for sample in series.samples {
+            let before = { &mut stored.samples }.insert((labels.clone(), sample.timestamp), sample.value);
+            assert_eq!(before, None, "{labels:?} has two samples at one time");
+        }
+        for message in series.histograms {
+            let histogram = proto::Histogram::decode(message.as_slice()).unwrap();
+            let key = (labels.clone(), histogram.timestamp);
+            assert_eq!(stored.histograms.insert(key, histogram), None, "{labels:?}");
+        }
+    }
+    stored
+}
+
+async fn read_streamed(world: &World) -> Stored {
+    let body = answered(world, ResponseType::StreamedXorChunks).await;
+    let mut stored = Stored::default();
+    for series in streamed::read(&body, 1).remove(0) {
+        for (time, bits) in series.samples {
+            let before = { &mut stored.samples }.insert((series.labels.clone(), time), bits);
+            assert_eq!(before, None, "{:?} has two samples at one time", series.labels);
+        }
+        for histogram in series.histograms {
+            let key = (series.labels.clone(), histogram.time);
+            let message = request::message(&histogram);
+            assert_eq!(
+                stored.histograms.insert(key, message),
+                None,
+                "{:?}",
+                series.labels
+            );
+        }
+    }
+    stored
+}
+
+/// Milliseconds since 1970.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    i64::try_from(since.as_millis()).unwrap()
 }

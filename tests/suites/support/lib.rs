@@ -1,4 +1,6 @@
-//! What the suites share: a browser without a screen, and the wire forms of remote write and read.
+//! What the suites share: a browser without a screen, numbers without a pattern, and the wire forms of
+//! remote write and read.
 
 pub mod browser;
+pub mod random;
 pub mod remote;

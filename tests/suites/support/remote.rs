@@ -1,5 +1,7 @@
 //! Remote write and read as a client sends them.
 
+pub mod streamed;
+
 use prost::Message;
 use witgate_prometheus::proto::{
     Label, LabelMatcher, MatchType, Query, ReadRequest, ReadResponse, ResponseType, Sample, TimeSeries,
@@ -77,11 +79,7 @@ pub fn read_answer(body: &[u8]) -> Vec<Series> {
         .next()
         .expect("the answer has a result");
     let series = result.timeseries.into_iter().map(|series| {
-        let labels = series
-            .labels
-            .into_iter()
-            .map(|label| (label.name, label.value))
-            .collect();
+        let labels = pairs(series.labels);
         let samples = series
             .samples
             .into_iter()
@@ -90,6 +88,11 @@ pub fn read_answer(body: &[u8]) -> Vec<Series> {
         (labels, samples)
     });
     series.collect()
+}
+
+fn pairs(labels: Vec<Label>) -> Vec<(String, String)> {
+    let pairs = labels.into_iter().map(|label| (label.name, label.value));
+    pairs.collect()
 }
 
 /// A snappy block.

@@ -94,3 +94,21 @@ async fn a_cut_resets_open_connections_and_spares_later_ones() {
     let mut later = TcpStream::connect(proxy.address()).await.unwrap();
     assert_eq!(say(&mut later, b"again").await.unwrap(), b"again");
 }
+
+#[tokio::test]
+async fn a_request_is_answered_by_the_proxy_itself() {
+    let proxy = FaultProxy::start(echo().await).await.unwrap();
+    proxy.answer(429);
+    let url = format!("http://{}/write", proxy.address());
+    let answer = crate::http::client()
+        .post(url)
+        .body("x".repeat(100_000))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 429);
+    assert_eq!(answer.headers()["retry-after"], "1");
+    proxy.pass();
+    let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
+    assert_eq!(say(&mut stream, b"hello").await.unwrap(), b"hello");
+}

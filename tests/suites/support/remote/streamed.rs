@@ -1,0 +1,82 @@
+//! A streamed answer to a remote read, as a client takes it apart (`storage/remote/chunked.go`).
+
+use prost::Message;
+use witgate_chunk::{Encoding, Samples, histogram::Histogram};
+use witgate_prometheus::proto::{Chunk, ChunkedReadResponse, ChunkedSeries, Label};
+
+use super::pairs;
+
+/// The content type of a streamed answer.
+pub const CONTENT_TYPE: &str = "application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse";
+
+/// A series out of frames.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Streamed {
+    /// Its labels, in the order in which they came.
+    pub labels: Vec<(String, String)>,
+    /// Milliseconds and bits.
+    pub samples: Vec<(i64, u64)>,
+    /// The native histograms of chunks that have one each.
+    pub histograms: Vec<Histogram>,
+}
+
+/// The series of each query.
+///
+/// # Panics
+/// If a frame is not whole or its checksum is wrong, if a frame has several series, if the series of a
+/// query are not sorted or one comes twice, or if a chunk says something else of itself than it has.
+pub fn read(mut body: &[u8], queries: usize) -> Vec<Vec<Streamed>> {
+    let mut results = vec![Vec::<Streamed>::new(); queries];
+    while !body.is_empty() {
+        let message = frame(&mut body);
+        let response = ChunkedReadResponse::decode(message).expect("a frame is a ChunkedReadResponse");
+        let result = &mut results[usize::try_from(response.query_index).expect("an index is not negative")];
+        let [series] = <[ChunkedSeries; 1]>::try_from(response.chunked_series).expect("one series a frame");
+        add(result, series.labels, &series.chunks);
+    }
+    results
+}
+
+fn frame<'a>(body: &mut &'a [u8]) -> &'a [u8] {
+    let length = prost::encoding::decode_varint(body).expect("a frame begins with its length");
+    let (sum, rest) = body.split_first_chunk().expect("a frame has a checksum");
+    let (message, rest) = rest
+        .split_at_checked(usize::try_from(length).expect("a frame fits into memory"))
+        .expect("a frame is whole");
+    assert_eq!(crc32c::crc32c(message), u32::from_be_bytes(*sum));
+    *body = rest;
+    message
+}
+
+fn add(result: &mut Vec<Streamed>, labels: Vec<Label>, chunks: &[Chunk]) {
+    let labels = pairs(labels);
+    if result.last().is_none_or(|last| last.labels != labels) {
+        if let Some(last) = result.last() {
+            assert!(last.labels < labels, "{:?} is before {labels:?}", last.labels);
+        }
+        result.push(Streamed {
+            labels,
+            ..Streamed::default()
+        });
+    }
+    let series = result.last_mut().expect("there is one by now");
+    for chunk in chunks {
+        let encoding = [Encoding::Xor, Encoding::Histogram, Encoding::FloatHistogram]
+            .into_iter()
+            .find(|encoding| *encoding as i32 == chunk.r#type)
+            .expect("a chunk's encoding is one that every reader knows");
+        if encoding == Encoding::Xor {
+            let samples = Samples::of(&chunk.data).expect("a chunk has a count");
+            let samples: Vec<_> = samples.map(|sample| sample.expect("a chunk is whole")).collect();
+            let times = chunk.min_time_ms..=chunk.max_time_ms;
+            assert!(
+                samples.iter().all(|(time, _)| times.contains(time)),
+                "{times:?} {samples:?}"
+            );
+            series.samples.extend(samples);
+        } else {
+            let histogram = Histogram::read(&chunk.data, encoding).expect("a chunk has one histogram");
+            series.histograms.push(histogram);
+        }
+    }
+}
