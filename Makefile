@@ -19,10 +19,19 @@ lab: ## Start every program of the test lab, and stop them on Ctrl-C
 	tests/lab/install
 	cargo run --locked -q -p witgate-lab
 
+soak: ## Lose nothing for minutes while everything fails, for each backend; SECONDS=300
+	tests/lab/install && plugins/build
+	cargo build --locked --workspace --bin witgate
+	WITGATE_SOAK_SECONDS=$(or $(SECONDS),300) cargo test --locked --workspace --test prometheus nothing_lost -- \
+		--nocapture --test-threads 1
+
+fuzz: ## Fuzz a decoder: TARGET=write_v2 SECONDS=300
+	tests/fuzz/run $(TARGET) $(SECONDS)
+
 bench: ## Measure the figures of tests/bench/README.md
 	tests/bench/run
 
 plugins: ## Build the plugins' components into plugins/dist
 	plugins/build
 
-.PHONY: help run test check lab bench plugins
+.PHONY: help run test check lab soak fuzz bench plugins

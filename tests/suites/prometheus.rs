@@ -59,3 +59,6 @@ mod isolation;
 
 #[path = "prometheus/differential.rs"]
 mod differential;
+
+#[path = "prometheus/nothing_lost.rs"]
+mod nothing_lost;

@@ -305,43 +305,4 @@ fn round_trip(samples: &[(i64, u64)]) {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{fs, path::Path};
-
-    use super::*;
-
-    /// Every input that was ever worth keeping.
-    #[test]
-    fn the_corpus_is_taken_without_a_complaint() {
-        type Target = (&'static str, fn(&[u8]));
-        let targets: [Target; 7] = [
-            ("write_v1", write_v1),
-            ("write_v2", write_v2),
-            ("read_request", read_request),
-            ("compression", compression),
-            ("regex", regex),
-            ("histogram", histogram),
-            ("xor_chunk", xor_chunk),
-        ];
-        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fuzz/corpus");
-        let mut directories = 0;
-        for entry in fs::read_dir(&corpus).unwrap() {
-            let name = entry.unwrap().file_name().into_string().unwrap();
-            assert!(
-                targets.iter().any(|(target, _)| *target == name),
-                "there is no target {name}"
-            );
-            directories += 1;
-        }
-        assert_eq!(directories, targets.len(), "each has inputs");
-        for (target, run) in targets {
-            let inputs = fs::read_dir(corpus.join(target)).unwrap();
-            for input in inputs {
-                let path = input.unwrap().path();
-                // What fails says its name before.
-                eprintln!("{}", path.display());
-                run(&fs::read(path).unwrap());
-            }
-        }
-    }
-}
+mod tests;

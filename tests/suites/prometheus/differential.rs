@@ -116,6 +116,16 @@ async fn influxdb_answers_as_a_prometheus_does() {
     answers_are_the_same(Backend::InfluxDb, Random::seeded(22)).await;
 }
 
+#[tokio::test]
+async fn another_prometheus_answers_as_a_prometheus_does() {
+    answers_are_the_same(Backend::Prometheus, Random::seeded(23)).await;
+}
+
+#[tokio::test]
+async fn victoriametrics_answers_as_a_prometheus_does() {
+    answers_are_the_same(Backend::VictoriaMetrics, Random::seeded(24)).await;
+}
+
 async fn answers_are_the_same(backend: Backend, mut random: Random) {
     let mut plain = Vec::new();
     for (component, current) in [
@@ -134,23 +144,21 @@ async fn answers_are_the_same(backend: Backend, mut random: Random) {
     }
     let world = World::start(&running.setup()).await;
     let start = now() - SPAN - 60_000;
-    let mut found = 0;
+    let mut sets = Vec::new();
     for set in 0..SETS {
-        let is_odd = set % 4 == 3;
-        let series = series(set, is_odd, start, backend, &mut random);
+        let series = series(set, set % 4 == 3, start, backend, &mut random);
+        if series.is_empty() {
+            continue;
+        }
         let body = write_body(&series);
         let answer = world.post("/api/v1/write", body.clone()).send().await.unwrap();
         let status = answer.status();
-        assert_eq!(
-            status,
-            StatusCode::NO_CONTENT,
+        assert!(
+            status == StatusCode::NO_CONTENT,
             "{random:?} {series:?} {}",
             answer.text().await.unwrap()
         );
-        let queries: Vec<_> = (0..QUERIES)
-            .map(|_| query(set, &series, start, &mut random))
-            .collect();
-        for plain in plain.iter().filter(|plain| plain.takes_any_name || !is_odd) {
+        for plain in plain.iter().filter(|plain| plain.takes(set)) {
             let answer = plain.post("write", body.clone()).send().await.unwrap();
             let status = answer.status();
             assert!(
@@ -158,18 +166,28 @@ async fn answers_are_the_same(backend: Backend, mut random: Random) {
                 "{random:?} {status} {}",
                 answer.text().await.unwrap()
             );
-            for form in [ResponseType::Samples, ResponseType::StreamedXorChunks] {
-                let own = read(
-                    world.post("/api/v1/read", request(&queries, form)),
-                    &queries,
-                    form,
-                )
-                .await;
+        }
+        sets.push((set, series));
+    }
+    running.settle().await;
+    let mut found = 0;
+    for (set, series) in &sets {
+        let queries: Vec<_> = (0..QUERIES)
+            .map(|_| query(*set, series, start, &mut random))
+            .collect();
+        for form in [ResponseType::Samples, ResponseType::StreamedXorChunks] {
+            let own = read(
+                world.post("/api/v1/read", request(&queries, form)),
+                &queries,
+                form,
+            )
+            .await;
+            for plain in plain.iter().filter(|plain| plain.takes(*set)) {
                 let theirs = read(plain.post("read", request(&queries, form)), &queries, form).await;
-                for ((query, own), theirs) in queries.iter().zip(own).zip(theirs) {
+                for ((query, own), theirs) in queries.iter().zip(&own).zip(theirs) {
                     found += own.len();
                     assert!(
-                        own == theirs,
+                        *own == theirs,
                         "{random:?} set {set} of {backend:?} as {form:?}: {query:?} of {series:?} gives {own:?} \
                          and at a Prometheus {theirs:?}"
                     );
@@ -211,6 +229,11 @@ impl Plain {
         }
     }
 
+    /// Whether it can be asked about this set: each fourth has names of any characters.
+    fn takes(&self, set: usize) -> bool {
+        self.takes_any_name || set % 4 != 3
+    }
+
     fn post(&self, endpoint: &str, body: Vec<u8>) -> RequestBuilder {
         http::client()
             .post(format!("{}/api/v1/{endpoint}", self.server.url()))
@@ -243,14 +266,19 @@ fn series(set: usize, is_odd: bool, start: i64, backend: Backend, random: &mut R
         let mut time = start + i64::try_from(random.below(60_000)).unwrap();
         let mut samples = Vec::new();
         for _ in 0..1 + random.below(140) {
-            samples.push((time, value(random)));
+            let value = value(random);
+            if backend.holds_value(value) {
+                samples.push((time, value));
+            }
             let steps = [1, 15_000, 15_000, 15_000, 15_001, 60_000];
             time += random.of(&steps);
             if time > start + SPAN {
                 break;
             }
         }
-        all.insert(labels.into_iter().collect::<Vec<_>>(), samples);
+        if !samples.is_empty() {
+            all.insert(labels.into_iter().collect::<Vec<_>>(), samples);
+        }
     }
     all.into_iter().collect()
 }

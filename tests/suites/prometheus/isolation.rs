@@ -1,7 +1,11 @@
 //! Two tenants with the same series in one storage: neither sees or makes anything of the other's,
 //! whatever it asks for and whatever it writes.
 
-use std::{collections::BTreeMap, env};
+use std::{
+    collections::BTreeMap,
+    env,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use prost::Message;
 use reqwest::{StatusCode, header};
@@ -25,10 +29,8 @@ const SETS: (&str, usize) = ("WITGATE_SETS", 512);
 /// Sets of matchers in one request, which are its queries.
 const QUERIES: usize = 32;
 
-const TIME: i64 = 1_700_000_000_000;
-
 /// Values of the second tenant begin here.
-const OTHERS: u64 = 1 << 32;
+const OTHERS: u32 = 1_000_000;
 
 /// What makes labels and matchers that are taken for another.
 const NAMES: [&str; 9] = [
@@ -119,6 +121,20 @@ async fn in_one_database_of_influxdb() {
     }
 }
 
+#[tokio::test]
+async fn at_another_prometheus() {
+    if let Some(running) = Backend::Prometheus.start().await {
+        tenants_are_apart(&running, Some("tenant"), Random::seeded(14)).await;
+    }
+}
+
+#[tokio::test]
+async fn in_victoriametrics() {
+    if let Some(running) = Backend::VictoriaMetrics.start().await {
+        tenants_are_apart(&running, Some("tenant"), Random::seeded(15)).await;
+    }
+}
+
 async fn tenants_are_apart(running: &Running, label: Option<&'static str>, mut random: Random) {
     let storage = running.backend.plugin();
     let more = format!(
@@ -138,8 +154,10 @@ async fn tenants_are_apart(running: &Running, label: Option<&'static str>, mut r
         user,
         held: BTreeMap::new(),
     });
-    write_the_same(&world, &mut tenants, running.backend, &mut random).await;
-    forge(&world, &mut tenants, label, running.backend, &mut random).await;
+    let start = now() - 600_000;
+    write_the_same(&world, &mut tenants, start, running.backend, &mut random).await;
+    forge(&world, &mut tenants, label, start, &mut random).await;
+    running.settle().await;
 
     let sets = env::var(SETS.0).map_or(SETS.1, |sets| sets.parse().unwrap());
     let mut found = 0;
@@ -166,7 +184,13 @@ async fn tenants_are_apart(running: &Running, label: Option<&'static str>, mut r
 }
 
 /// Both write the same series, with values that say whose they are.
-async fn write_the_same(world: &World, tenants: &mut [Tenant; 2], backend: Backend, random: &mut Random) {
+async fn write_the_same(
+    world: &World,
+    tenants: &mut [Tenant; 2],
+    start: i64,
+    backend: Backend,
+    random: &mut Random,
+) {
     let values: Vec<_> = { VALUES.into_iter() }
         .filter(|value| backend.holds_label(value))
         .collect();
@@ -180,10 +204,10 @@ async fn write_the_same(world: &World, tenants: &mut [Tenant; 2], backend: Backe
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
         for (tenant, first) in tenants.iter_mut().zip([0, OTHERS]) {
-            let value = first + n;
-            let status = write(world, tenant.user, &[(labels.clone(), TIME, value)]).await;
+            let (time, value) = (start + i64::from(n), f64::from(first + n).to_bits());
+            let status = write(world, tenant.user, &[(labels.clone(), time, value)]).await;
             assert_eq!(status, StatusCode::NO_CONTENT, "{labels:?}");
-            tenant.held.entry(labels.clone()).or_default().insert(TIME, value);
+            tenant.held.entry(labels.clone()).or_default().insert(time, value);
         }
     }
 }
@@ -193,7 +217,7 @@ async fn forge(
     world: &World,
     tenants: &mut [Tenant; 2],
     label: Option<&str>,
-    backend: Backend,
+    start: i64,
     random: &mut Random,
 ) {
     let name = label.unwrap_or("tenant");
@@ -221,24 +245,16 @@ async fn forge(
             [value] => label.is_none() || value == tenant.name,
             _ => false,
         };
-        let value = first + 1000 + n;
-        let honest = (
-            vec![("__name__".to_owned(), "honest".to_owned())],
-            TIME + n as i64,
-            value,
-        );
-        let series = [(labels.clone(), TIME, value), honest.clone()];
+        let (time, value) = (start + 1000 + i64::from(n), f64::from(first + 1000 + n).to_bits());
+        let honest = (vec![("__name__".to_owned(), "honest".to_owned())], time, value);
+        let series = [(labels.clone(), time, value), honest.clone()];
         let status = write(world, tenant.user, &series).await;
         let expected = if is_right {
             StatusCode::NO_CONTENT
         } else {
             StatusCode::BAD_REQUEST
         };
-        assert_eq!(
-            status, expected,
-            "{random:?} {} {labels:?} in {backend:?}",
-            tenant.name
-        );
+        assert_eq!(status, expected, "{random:?} {} {labels:?}", tenant.name);
         // The honest one beside a forged one is kept.
         tenant.held.entry(honest.0).or_default().insert(honest.1, value);
         if !is_right {
@@ -248,7 +264,7 @@ async fn forge(
         taken += 1;
         labels.retain(|(label_name, value)| !value.is_empty() && (label_name != name || label.is_none()));
         labels.sort();
-        tenant.held.entry(labels).or_default().insert(TIME, value);
+        tenant.held.entry(labels).or_default().insert(time, value);
     }
     assert!(
         taken > 10 && (refused > 10),
@@ -385,4 +401,10 @@ async fn read(
     results
         .map(|result| result.timeseries.into_iter().map(series).collect())
         .collect()
+}
+
+/// Milliseconds since 1970.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    i64::try_from(since.as_millis()).unwrap()
 }

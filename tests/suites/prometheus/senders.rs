@@ -10,7 +10,7 @@ use witgate_lab::{Component, Prometheus, PrometheusOptions, Vmagent, eventually,
 use witgate_prometheus::proto::MatchType;
 
 use crate::{
-    samples::{assert_same, read_through},
+    samples::{STALE, Samples, assert_same, count, held, read_through},
     sender::{Sender, endpoint},
     target::Target,
     world::{PASSWORD, SOON, Setup, USER, World},
@@ -79,34 +79,100 @@ fn now() -> f64 {
     since.as_secs_f64().floor()
 }
 
-#[tokio::test]
-async fn vmagent_sends_zstd_and_snappy() {
-    if require(Component::VictoriaMetrics).is_err() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn prometheus_2_42_loses_nothing() {
+    if require(Component::Prometheus).is_err() {
         return;
     }
+    let world = World::start(&Setup::local()).await;
+    let target = Target::start().await;
+    let sender = Sender::start(&world, target.address).await;
+    sender.scraped(10).await;
+    let expected = sender.finish().await;
+    assert!(expected.len() > 3000, "{} samples", expected.len());
+    assert_same(&expected, &read_through(&world).await, "Prometheus 2.42");
+    for lost in ["failed", "dropped"] {
+        let lost = format!("prometheus_remote_storage_samples_{lost}_total");
+        assert!(sender.metric(&lost).await.abs() < 0.5, "{lost}");
+    }
+    assert_eq!(refused(&world), None);
+}
+
+/// vmagent keeps nothing that it could be asked for, so it sends the same to a Prometheus too.
+#[tokio::test]
+async fn vmagent_sends_zstd_and_snappy_and_loses_nothing() {
+    if require(Component::VictoriaMetrics)
+        .and(require(Component::CurrentPrometheus))
+        .is_err()
+    {
+        return;
+    }
+    let options = || PrometheusOptions {
+        current: true,
+        args: vec!["--web.enable-remote-write-receiver".to_owned()],
+    };
     for forced in ["false", "true"] {
         let world = World::start(&Setup::local()).await;
+        let witness = Prometheus::start_with(options(), |_| {
+            "storage: {tsdb: {out_of_order_time_window: 1h}}".to_owned()
+        });
+        let witness = witness.await.unwrap();
         let target = Target::start().await;
-        let agent = vmagent(&world, target.address, forced).await;
-        let matchers = [("job", MatchType::Eq, "odd"), ("__name__", MatchType::Eq, "up")];
-        eventually("five scrapes have arrived", SOON, async || {
-            match &world.read(&matchers, 0, i64::MAX).await[..] {
-                [(_, samples)] if samples.len() >= 5 => Ok(()),
+        let agent = vmagent(&world, &witness, target.address, forced).await;
+        let up = [("job", MatchType::Eq, "odd"), ("__name__", MatchType::Eq, "up")];
+        eventually("ten scrapes have arrived", SOON, async || {
+            match &world.read(&up, 0, i64::MAX).await[..] {
+                [(_, samples)] if samples.len() >= 10 => Ok(()),
                 other => Err(format!("{other:?} {}", agent.process().stderr())),
             }
         })
         .await
         .unwrap();
+        // Its series end, and get their markers.
+        drop(target);
+        let end = now_millis() + 2000;
+        let until = |mut samples: Samples| {
+            let is_later = samples.keys().any(|(_, time)| *time > end);
+            samples.retain(|(_, time), _| *time <= end);
+            is_later.then_some(samples)
+        };
+        eventually("both have all of it", SOON, async || {
+            let own = until(read_through(&world).await);
+            let theirs = until(held(&format!("{}/api/v1/read", witness.url())).await);
+            let (Some(own), Some(theirs)) = (own, theirs) else {
+                return Err("something is on its way".to_owned());
+            };
+            if own == theirs && count(&own, STALE) > 0 {
+                Ok(())
+            } else {
+                Err(format!(
+                    "{} samples, and {} at Prometheus",
+                    own.len(),
+                    theirs.len()
+                ))
+            }
+        })
+        .await
+        .unwrap();
         // zstd is not refused: else vmagent would have gone over to snappy.
-        let refused = world.audit();
-        let refused = refused
-            .iter()
-            .find(|line| line["status"].as_u64() >= Some(u64::from(StatusCode::MULTIPLE_CHOICES.as_u16())));
-        assert_eq!(refused, None, "forcePromProto={forced}");
+        assert_eq!(refused(&world), None, "forcePromProto={forced}");
     }
 }
 
-async fn vmagent(world: &World, target: SocketAddr, forced: &str) -> Vmagent {
+/// The audit line of a request that did not succeed.
+fn refused(world: &World) -> Option<serde_json::Value> {
+    let lines = world.audit().into_iter();
+    lines
+        .filter(|line| line["status"].as_u64() >= Some(u64::from(StatusCode::MULTIPLE_CHOICES.as_u16())))
+        .next_back()
+}
+
+fn now_millis() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    i64::try_from(since.as_millis()).unwrap()
+}
+
+async fn vmagent(world: &World, witness: &Prometheus, target: SocketAddr, forced: &str) -> Vmagent {
     let scrape = format!(
         "global: {{scrape_interval: 1s}}\n\
          scrape_configs: [{{job_name: odd, static_configs: [{{targets: ['{target}']}}]}}]\n"
@@ -114,6 +180,9 @@ async fn vmagent(world: &World, target: SocketAddr, forced: &str) -> Vmagent {
     let authority = world.authority().display().to_string();
     let flags = [
         ("remoteWrite.url", world.url("/api/v1/write")),
+        ("remoteWrite.url", format!("{}/api/v1/write", witness.url())),
+        // One after the other, as they were scraped.
+        ("remoteWrite.queues", "1".to_owned()),
         ("remoteWrite.basicAuth.username", USER.to_owned()),
         ("remoteWrite.basicAuth.password", PASSWORD.to_owned()),
         ("remoteWrite.tlsCAFile", authority),

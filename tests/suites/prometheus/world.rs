@@ -41,6 +41,10 @@ pub(crate) struct Setup {
     pub(crate) more: &'static str,
     /// Users with the same password, and each one's groups.
     pub(crate) users: &'static [(&'static str, &'static str)],
+    /// More of the sections of the plugins `influx` and `local`.
+    pub(crate) plugin: &'static str,
+    /// More plugins.
+    pub(crate) plugins: &'static str,
 }
 
 /// A running gateway, and a client that trusts its certificate.
@@ -62,6 +66,8 @@ impl Default for Setup {
             tenant: "",
             more: "",
             users: &[],
+            plugin: "",
+            plugins: "",
         }
     }
 }
@@ -82,8 +88,8 @@ impl Setup {
     }
 
     fn render(&self, port: u16, admin: u16) -> String {
-        let plugins = root().join("plugins/dist");
-        let plugins = plugins.display();
+        let dist = root().join("plugins/dist");
+        let dist = dist.display();
         let Self {
             influx,
             storage,
@@ -92,12 +98,14 @@ impl Setup {
             tenant,
             more,
             users,
+            plugin,
+            plugins,
         } = self;
         let hash = &*HASH;
         // Of the components that do wrong there is one only where a test wants it.
         let misbehave = match *storage {
             "misbehave" => format!(
-                "  misbehave:\n    kind: storage\n    file: '{plugins}/guests/storage-misbehave.wasm'\n    \
+                "  misbehave:\n    kind: storage\n    file: '{dist}/guests/storage-misbehave.wasm'\n    \
                  config: {{always: trap}}\n    grants: {{http: ['http://localhost:9']}}"
             ),
             _ => String::new(),
@@ -119,15 +127,18 @@ state: {{directory: state}}
 plugins:
   influx:
     kind: storage
-    file: '{plugins}/storage-influxdb.wasm'
+    file: '{dist}/storage-influxdb.wasm'
     config: {{url: 'http://{influx}', database: prometheus}}
     grants: {{http: [{{origin: 'http://{influx}', addresses: private}}]}}
+    {plugin}
   local:
     kind: storage
-    file: '{plugins}/storage-local.wasm'
+    file: '{dist}/storage-local.wasm'
     config: {{retention: forever}}
     grants: {{keyValue: {{maxBytes: 1GiB}}}}
+    {plugin}
 {misbehave}
+{plugins}
 identity:
   publicUrl: https://localhost:{port}
   basic:
@@ -170,6 +181,11 @@ impl World {
 
     pub(crate) fn url(&self, path: &str) -> String {
         format!("https://localhost:{}{path}", self.port.number())
+    }
+
+    /// What a sender needs that goes on while the gateway is away: a client, and where to write.
+    pub(crate) fn sender(&self) -> (Client, String) {
+        (self.client.clone(), self.url("/api/v1/write"))
     }
 
     /// A file with the authority that signed the gateway's certificate.

@@ -10,54 +10,54 @@ use crate::world::{PASSWORD, USER, World};
 
 /// Which protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Version {
+pub(crate) enum Version {
     V1,
     V2,
 }
 
 /// A series that is sent.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Series {
+pub(crate) struct Series {
     /// In an order that is not the sorted one, as the public suite has them.
-    pub(super) labels: Vec<(String, String)>,
-    pub(super) samples: Vec<Sample>,
-    pub(super) histograms: Vec<proto::Histogram>,
-    pub(super) exemplars: Vec<Exemplar>,
+    pub(crate) labels: Vec<(String, String)>,
+    pub(crate) samples: Vec<Sample>,
+    pub(crate) histograms: Vec<proto::Histogram>,
+    pub(crate) exemplars: Vec<Exemplar>,
     /// Kind, help and unit.
-    pub(super) metadata: Option<(i32, String, String)>,
+    pub(crate) metadata: Option<(i32, String, String)>,
     /// Whether a receiver has to take it.
-    pub(super) is_right: bool,
+    pub(crate) is_right: bool,
     /// When its counter began, before now.
-    pub(super) began: i64,
+    pub(crate) began: i64,
 }
 
 /// A sample, at first some milliseconds from now.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Sample {
-    pub(super) time: i64,
-    pub(super) bits: u64,
+pub(crate) struct Sample {
+    pub(crate) time: i64,
+    pub(crate) bits: u64,
 }
 
 /// An exemplar, at first some milliseconds from now.
 #[derive(Clone, Debug)]
-pub(super) struct Exemplar {
-    pub(super) labels: Vec<(String, String)>,
-    pub(super) bits: u64,
-    pub(super) time: i64,
+pub(crate) struct Exemplar {
+    pub(crate) labels: Vec<(String, String)>,
+    pub(crate) bits: u64,
+    pub(crate) time: i64,
 }
 
 /// What a receiver said.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     /// Samples, histograms and exemplars, if it said anything of them.
-    pub(super) written: Option<[u64; 3]>,
-    pub(super) said: String,
+    pub(crate) written: Option<[u64; 3]>,
+    pub(crate) said: String,
 }
 
 impl Series {
     /// A series with the labels that it is described with, in reverse.
-    pub(super) fn new(labels: &[(&str, &str)]) -> Self {
+    pub(crate) fn new(labels: &[(&str, &str)]) -> Self {
         let labels = labels.iter().rev();
         Self {
             labels: labels
@@ -68,25 +68,25 @@ impl Series {
         }
     }
 
-    pub(super) fn sample(self, value: f64) -> Self {
+    pub(crate) fn sample(self, value: f64) -> Self {
         self.sample_of(value.to_bits(), 0)
     }
 
-    pub(super) fn sample_of(mut self, bits: u64, time: i64) -> Self {
+    pub(crate) fn sample_of(mut self, bits: u64, time: i64) -> Self {
         self.samples.push(Sample { time, bits });
         self
     }
 
-    pub(super) fn histogram(mut self, histogram: proto::Histogram) -> Self {
+    pub(crate) fn histogram(mut self, histogram: proto::Histogram) -> Self {
         self.histograms.push(histogram);
         self
     }
 
-    pub(super) fn exemplar(self, labels: &[(&str, &str)], value: f64) -> Self {
+    pub(crate) fn exemplar(self, labels: &[(&str, &str)], value: f64) -> Self {
         self.exemplar_at(labels, value.to_bits(), 0)
     }
 
-    pub(super) fn exemplar_at(mut self, labels: &[(&str, &str)], bits: u64, time: i64) -> Self {
+    pub(crate) fn exemplar_at(mut self, labels: &[(&str, &str)], bits: u64, time: i64) -> Self {
         let labels = labels
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
@@ -98,23 +98,23 @@ impl Series {
         self
     }
 
-    pub(super) fn metadata(mut self, kind: i32, help: &str, unit: &str) -> Self {
+    pub(crate) fn metadata(mut self, kind: i32, help: &str, unit: &str) -> Self {
         self.metadata = Some((kind, help.to_owned(), unit.to_owned()));
         self
     }
 
-    pub(super) fn began(mut self, before: i64) -> Self {
+    pub(crate) fn began(mut self, before: i64) -> Self {
         self.began = before;
         self
     }
 
-    pub(super) fn wrong(mut self) -> Self {
+    pub(crate) fn wrong(mut self) -> Self {
         self.is_right = false;
         self
     }
 
     /// The same with times that count from this one.
-    pub(super) fn at(&self, now: i64) -> Self {
+    pub(crate) fn at(&self, now: i64) -> Self {
         let mut series = self.clone();
         series.samples.iter_mut().for_each(|sample| sample.time += now);
         series
@@ -129,7 +129,7 @@ impl Series {
     }
 
     /// Its labels as they are read back.
-    pub(super) fn sorted(&self) -> Vec<(String, String)> {
+    pub(crate) fn sorted(&self) -> Vec<(String, String)> {
         let mut labels = self.labels.clone();
         labels.retain(|(_, value)| !value.is_empty());
         labels.sort();
@@ -138,7 +138,7 @@ impl Series {
 }
 
 /// The message, uncompressed.
-pub(super) fn body(version: Version, series: &[Series]) -> Vec<u8> {
+pub(crate) fn body(version: Version, series: &[Series]) -> Vec<u8> {
     match version {
         Version::V1 => body_v1(series),
         Version::V2 => body_v2(series),
@@ -235,12 +235,12 @@ fn body_v2(series: &[Series]) -> Vec<u8> {
 }
 
 /// Sends series, and hears what becomes of them.
-pub(super) async fn send(world: &World, version: Version, series: &[Series]) -> Answer {
+pub(crate) async fn send(world: &World, version: Version, series: &[Series]) -> Answer {
     send_body(world, version, compress(&body(version, series)), &[]).await
 }
 
 /// Sends a body with some headers changed.
-pub(super) async fn send_body(
+pub(crate) async fn send_body(
     world: &World,
     version: Version,
     body: Vec<u8>,
@@ -281,7 +281,7 @@ pub(super) async fn send_body(
 }
 
 /// A native histogram out of a chunk, as it was sent.
-pub(super) fn message(histogram: &Histogram) -> proto::Histogram {
+pub(crate) fn message(histogram: &Histogram) -> proto::Histogram {
     let spans = |spans: &[witgate_chunk::histogram::Span]| {
         let spans = spans.iter().map(|span| BucketSpan {
             offset: span.offset,

@@ -1,7 +1,10 @@
 //! A streamed answer to a remote read, as a client takes it apart (`storage/remote/chunked.go`).
 
 use prost::Message;
-use witgate_chunk::{Encoding, Samples, histogram::Histogram};
+use witgate_chunk::{
+    Encoding, Samples,
+    histogram::{Histogram, Histograms},
+};
 use witgate_prometheus::proto::{Chunk, ChunkedReadResponse, ChunkedSeries, Label};
 
 use super::pairs;
@@ -16,7 +19,7 @@ pub struct Streamed {
     pub labels: Vec<(String, String)>,
     /// Milliseconds and bits.
     pub samples: Vec<(i64, u64)>,
-    /// The native histograms of chunks that have one each.
+    /// Its native histograms.
     pub histograms: Vec<Histogram>,
 }
 
@@ -61,10 +64,8 @@ fn add(result: &mut Vec<Streamed>, labels: Vec<Label>, chunks: &[Chunk]) {
     }
     let series = result.last_mut().expect("there is one by now");
     for chunk in chunks {
-        let encoding = [Encoding::Xor, Encoding::Histogram, Encoding::FloatHistogram]
-            .into_iter()
-            .find(|encoding| *encoding as i32 == chunk.r#type)
-            .expect("a chunk's encoding is one that every reader knows");
+        let number = u8::try_from(chunk.r#type).ok();
+        let encoding = { number.and_then(Encoding::of) }.expect("every reader knows its encoding");
         if encoding == Encoding::Xor {
             let samples = Samples::of(&chunk.data).expect("a chunk has a count");
             let samples: Vec<_> = samples.map(|sample| sample.expect("a chunk is whole")).collect();
@@ -75,8 +76,9 @@ fn add(result: &mut Vec<Streamed>, labels: Vec<Label>, chunks: &[Chunk]) {
             );
             series.samples.extend(samples);
         } else {
-            let histogram = Histogram::read(&chunk.data, encoding).expect("a chunk has one histogram");
-            series.histograms.push(histogram);
+            let histograms = Histograms::of(encoding, &chunk.data).expect("a chunk has a count");
+            let histograms = histograms.map(|histogram| histogram.expect("a chunk is whole"));
+            series.histograms.extend(histograms);
         }
     }
 }
