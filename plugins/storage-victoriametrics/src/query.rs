@@ -26,9 +26,14 @@ fn seconds(milliseconds: i64) -> String {
     format!("{}.{:03}", milliseconds / 1000, milliseconds % 1000)
 }
 
-/// The matchers in MetricsQL. One that it has no way to write is left out: the gateway applies it.
+/// The matchers in MetricsQL. One that it has no way to write is left out: the gateway applies it. So is
+/// each that asks for the metric's name once more, which MetricsQL takes for a mistake.
 fn selector(matchers: &[Matcher]) -> String {
-    let filters: Vec<_> = matchers.iter().filter_map(filter).collect();
+    let is_name =
+        |matcher: &&Matcher| matcher.name == "__name__" && matcher.operation == MatchOperation::Equal;
+    let names = matchers.iter().filter(is_name).take(1);
+    let others = matchers.iter().filter(|matcher| !is_name(matcher));
+    let filters: Vec<_> = names.chain(others).filter_map(filter).collect();
     match filters.is_empty() {
         true => "{__name__!=\"\"}".to_owned(),
         false => format!("{{{}}}", filters.join(",")),
@@ -119,6 +124,13 @@ mod tests {
         }
         let two = [matcher("a", Equal, "b"), matcher("c", NotMatches, "d")];
         assert_eq!(selector(&two), r#"{a="b",c!~"d"}"#);
+        let names = [
+            matcher("a", Equal, "b"),
+            matcher("__name__", Equal, "up"),
+            matcher("__name__", Matches, "u.*"),
+            matcher("__name__", Equal, "down"),
+        ];
+        assert_eq!(selector(&names), r#"{__name__="up",a="b",__name__=~"(?s:u.*)"}"#);
     }
 
     #[test]
