@@ -8,6 +8,7 @@
 )]
 
 mod model;
+mod relabel;
 
 use prost::Message;
 use witgate_chunk::{
@@ -199,6 +200,13 @@ pub fn regex(data: &[u8]) {
         if let Ok(regex) = re2::whole(&around) {
             assert_eq!(regex.is_match(text), is_match, "{around:?} of {text:?}");
         }
+    }
+}
+
+/// Rules of relabelling, and labels that go through them.
+pub fn relabelling(data: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(data) {
+        relabel::Input::parse(text).check();
     }
 }
 

@@ -4,12 +4,13 @@ use super::*;
 
 type Target = (&'static str, fn(&[u8]));
 
-const TARGETS: [Target; 7] = [
+const TARGETS: [Target; 8] = [
     ("write_v1", write_v1),
     ("write_v2", write_v2),
     ("read_request", read_request),
     ("compression", compression),
     ("regex", regex),
+    ("relabelling", relabelling),
     ("histogram", histogram),
     ("xor_chunk", xor_chunk),
 ];

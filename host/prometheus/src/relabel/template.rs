@@ -1,5 +1,7 @@
 //! A text with `$1` and `${name}` in it, as Go's `Regexp.Expand` reads it.
 
+use std::sync::LazyLock;
+
 use regex::{Captures, Regex};
 
 /// What an expression's match is put into.
@@ -51,18 +53,20 @@ impl Template {
     }
 }
 
-/// The name behind a `$`, and what follows it: as many letters, digits and underscores as there are.
+/// As many letters, digits and underscores as there are, by Go's `unicode.IsLetter` and `IsDigit`: `²` and
+/// `Ⅻ` are neither.
+static NAME: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"^[\p{L}\p{Nd}_]+").ok());
+
+/// The name behind a `$`, and what follows it.
 fn name(text: &str) -> Option<(&str, &str)> {
     let (is_braced, inner) = match text.strip_prefix('{') {
         Some(inner) => (true, inner),
         None => (false, text),
     };
-    let end = inner
-        .find(|c: char| !c.is_alphanumeric() && c != '_')
-        .unwrap_or(inner.len());
-    let (name, rest) = inner.split_at(end);
+    let name = NAME.as_ref()?.find(inner)?;
+    let (name, rest) = inner.split_at(name.end());
     let rest = if is_braced { rest.strip_prefix('}')? } else { rest };
-    (!name.is_empty()).then_some((name, rest))
+    Some((name, rest))
 }
 
 /// The group of a name: a number, unless it begins with a needless 0.
@@ -98,6 +102,8 @@ mod tests {
             ("${}", "${}"),
             ("${1-}", "${1-}"),
             ("$01", ""),
+            ("$1²", "aa²"),
+            ("$é|$Ⅻ", "|$Ⅻ"),
             ("", ""),
         ];
         for (template, expected) in cases {
