@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// How many sets of matchers each tenant asks with, in the environment or else this many.
-const SETS: (&str, usize) = ("WITGATE_SETS", 512);
+const SETS: (&str, usize) = ("WITGATE_SETS", 256);
 
 /// Sets of matchers in one request, which are its queries.
 const QUERIES: usize = 32;
@@ -347,13 +347,26 @@ impl Tenant {
                 MatchType::Nre => !regex().is_match(value),
             }
         };
+        // Who asks for the label by its value gets it, as from a Prometheus whose external label it is.
+        let own = label.map(|label| (label.to_owned(), self.name.to_owned()));
+        let is_asked_for = |matcher: &LabelMatcher| {
+            let is_own = { own.as_ref() }
+                .is_some_and(|(name, value)| (&matcher.name, &matcher.value) == (name, value));
+            is_own && matcher.r#type == MatchType::Eq as i32
+        };
+        let own = own.as_ref().filter(|_| set.iter().any(is_asked_for));
         let seen =
             { self.held.iter() }.filter(|(labels, _)| set.iter().all(|matcher| holds(labels, matcher)));
-        seen.map(|(labels, samples)| {
-            let samples = samples.iter().map(|(time, bits)| (*time, *bits));
-            (labels.clone(), samples.collect())
-        })
-        .collect()
+        let mut seen: Vec<_> = seen
+            .map(|(labels, samples)| {
+                let mut labels: Labels = { labels.iter().chain(own) }.cloned().collect();
+                labels.sort();
+                let samples = samples.iter().map(|(time, bits)| (*time, *bits));
+                (labels, samples.collect::<Vec<_>>())
+            })
+            .collect();
+        seen.sort();
+        seen
     }
 }
 

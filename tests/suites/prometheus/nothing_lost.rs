@@ -37,8 +37,16 @@ const REFUSED: u64 = 6;
 /// A batch's time with the gateway: more than the gateway gives a backend that hangs.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Less processor time than a call with many samples takes.
-const TRAPPING: &str = "limits: {cpu: 5ms}";
+/// How long a backend may hang.
+const LIMITS: &str = "limits: {time: 3s}";
+
+/// Less processor time than a call with very many samples takes.
+const TRAPPING: &str = "limits: {time: 3s, cpu: 5ms}";
+
+/// Samples of each series in a batch, of which one in three has many.
+const MANY: usize = 300;
+/// The same while plugins have too little time.
+const VERY_MANY: usize = 5000;
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +65,7 @@ struct Progress {
     acknowledged: AtomicU64,
     refused: AtomicU64,
     traps: AtomicU64,
+    has_much: AtomicBool,
     is_over: AtomicBool,
 }
 
@@ -97,7 +106,7 @@ async fn nothing_is_lost(backend: Backend, seed: u64) {
         return;
     };
     let mut random = Random::seeded(seed);
-    let mut world = World::start(&running.setup()).await;
+    let mut world = World::start(&running.setup_with(LIMITS)).await;
     let progress = Arc::new(Progress::default());
     let start = now() - 30 * 60_000;
     let senders: Vec<_> = (0..SENDERS)
@@ -194,8 +203,10 @@ async fn befalls(fault: Fault, world: &mut World, running: &mut Running, progres
     }
     if fault == Fault::PluginTraps {
         world.reconfigure(&running.setup_with(TRAPPING)).await;
+        progress.has_much.store(true, Ordering::Relaxed);
         reaches(progress, |progress| &progress.traps, 1, "a plugin traps").await;
-        world.reconfigure(&running.setup()).await;
+        progress.has_much.store(false, Ordering::Relaxed);
+        world.reconfigure(&running.setup_with(LIMITS)).await;
         return;
     }
     if fault == Fault::BackendRestarted {
@@ -250,10 +261,10 @@ impl Sender {
 
     /// A few samples of each series, and now and then many.
     fn batch(&mut self) -> Vec<Series> {
-        let count = if self.random.once_in(3) {
-            300
-        } else {
-            1 + self.random.below(20)
+        let count = match self.random.once_in(3) {
+            true if self.progress.has_much.load(Ordering::Relaxed) => VERY_MANY,
+            true => MANY,
+            false => 1 + self.random.below(20),
         };
         let start = self.time;
         self.time += count as i64;

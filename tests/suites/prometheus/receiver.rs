@@ -166,7 +166,12 @@ impl Stored {
         if backend.histograms {
             for histogram in &series.histograms {
                 let key = (labels.clone(), histogram.timestamp);
-                self.histograms.insert(key, histogram.clone());
+                let mut histogram = histogram.clone();
+                if histogram.zero_count_float.is_none() {
+                    // A chunk says of each zero bucket how much is in it.
+                    histogram.zero_count_int.get_or_insert(0);
+                }
+                self.histograms.insert(key, histogram);
             }
         }
     }

@@ -145,8 +145,9 @@ async fn vmagent_sends_zstd_and_snappy_and_loses_nothing() {
             if own == theirs && count(&own, STALE) > 0 {
                 Ok(())
             } else {
+                let differs = own.iter().find(|(key, bits)| theirs.get(key) != Some(bits));
                 Err(format!(
-                    "{} samples, and {} at Prometheus",
+                    "{} samples, and {} at Prometheus; the first that differs: {differs:?}",
                     own.len(),
                     theirs.len()
                 ))

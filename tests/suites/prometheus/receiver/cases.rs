@@ -609,6 +609,15 @@ fn own(cases: &mut Vec<Case>) {
         "a histogram of floats",
         vec![Series::new(&[("__name__", "float_hist")]).histogram(float)],
     );
+    let zeroless = proto::Histogram {
+        zero_count_int: None,
+        ..histogram(2.0, &NEGATIVE)
+    };
+    case(
+        cases,
+        "a histogram that says nothing of a zero bucket",
+        vec![Series::new(&[("__name__", "zeroless_hist")]).histogram(zeroless)],
+    );
     let stale = proto::Histogram {
         sum: STALE,
         ..histogram(0.0, &NONE)
