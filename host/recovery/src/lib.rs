@@ -15,12 +15,16 @@
 
 mod approval;
 mod condition;
+mod config;
+mod control_plane;
 mod drift;
 mod engine;
+mod etcd;
 mod executor;
 #[cfg(test)]
 mod histories;
 mod journal;
+mod kubernetes;
 mod lease;
 mod observation;
 mod plan;
@@ -28,9 +32,13 @@ mod policy;
 mod projection;
 mod rules;
 mod silence;
+mod snapshots;
 
 pub use approval::Approval;
+pub use config::{ControlPlaneConfig, OpenError};
+pub use control_plane::{ControlPlane, Moment};
 pub use engine::{Engine, EngineError};
+pub use etcd::{EtcdConfig, EtcdError};
 pub use executor::{Audience, Clock, Executor, Failure, News, Performed, SystemClock, Task, World};
 pub use journal::{Completion, Dossier, Entry, Event, Journal, JournalError, Progress};
 pub use observation::{
@@ -40,3 +48,4 @@ pub use plan::{Plan, PlanId, Planner};
 pub use policy::Policy;
 pub use rules::{Rule, Violation};
 pub use silence::Silence;
+pub use snapshots::{Record, SnapshotConfig, SnapshotError};

@@ -18,6 +18,7 @@ use witgate_plugins::recovery::Action;
 use crate::{observation::Observation, policy::Policy};
 
 pub(crate) use etcd::DEFAULT_QUOTA;
+pub(crate) use kubernetes::NAMESPACE;
 pub(crate) use snapshot::fresh;
 pub(crate) use whole::{secrets_revoked, tolerance_kept, well_formed};
 

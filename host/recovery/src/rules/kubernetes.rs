@@ -6,7 +6,7 @@ use super::{Rule, Scene, Violation};
 use crate::observation::Kubernetes;
 
 /// Where the control plane's pods, Leases and ConfigMaps are.
-const NAMESPACE: &str = "kube-system";
+pub(crate) const NAMESPACE: &str = "kube-system";
 
 /// Leases that a dead holder can leave behind and whose loss stops the control plane. Others are not
 /// recovery's to delete.

@@ -1,0 +1,93 @@
+//! A control plane as the operator writes it, and how it is opened.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use witgate_state::State;
+
+use crate::{
+    control_plane::ControlPlane,
+    etcd::{Etcd, EtcdConfig, EtcdError},
+    executor::Clock,
+    kubernetes::Kube,
+    policy::Policy,
+    silence::Silence,
+    snapshots::{SnapshotConfig, SnapshotError, Snapshots},
+};
+
+/// A control plane that can be recovered.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ControlPlaneConfig {
+    /// A kubeconfig with which the control plane's objects can be read and changed. Without it only
+    /// etcd is seen and repaired.
+    #[serde(default)]
+    pub kubeconfig: Option<PathBuf>,
+    /// How etcd is reached.
+    pub etcd: EtcdConfig,
+    /// Where its snapshots are kept.
+    pub snapshots: SnapshotConfig,
+    /// Thresholds, and who has to agree.
+    #[serde(default)]
+    pub policy: Policy,
+}
+
+/// Why a control plane can't be opened. That it does not answer is no reason.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The kubeconfig.
+    #[error("{file}: {reason}")]
+    Kubeconfig {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// etcd's files.
+    #[error(transparent)]
+    Etcd(#[from] EtcdError),
+    /// The directory of the snapshots.
+    #[error(transparent)]
+    Snapshots(#[from] SnapshotError),
+    /// The state.
+    #[error(transparent)]
+    State(#[from] witgate_state::Error),
+}
+
+impl ControlPlane {
+    /// Opens what the configuration names. Nothing is called.
+    pub async fn open(
+        config: &ControlPlaneConfig,
+        state: &dyn State,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, OpenError> {
+        let kube = match &config.kubeconfig {
+            Some(file) => Some(Kube::new(client(file).await?)),
+            None => None,
+        };
+        Ok(Self {
+            etcd: Etcd::open(&config.etcd).await?,
+            kube,
+            snapshots: Snapshots::open(config.snapshots.clone()).await?,
+            silence: Silence::open(state).await?,
+            clock,
+            policy: config.policy.clone(),
+        })
+    }
+}
+
+async fn client(file: &Path) -> Result<kube::Client, OpenError> {
+    let wrong = |reason: &dyn std::fmt::Display| OpenError::Kubeconfig {
+        file: file.display().to_string(),
+        reason: reason.to_string(),
+    };
+    let kubeconfig = Kubeconfig::read_from(file).map_err(|error| wrong(&error))?;
+    let options = KubeConfigOptions::default();
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await;
+    kube::Client::try_from(config.map_err(|error| wrong(&error))?).map_err(|error| wrong(&error))
+}

@@ -1,0 +1,17 @@
+//! Recovery's own hands and eyes on a real etcd: what is seen of members that live, die and go wrong;
+//! what is done, and what is refused.
+
+#[path = "recovery/site.rs"]
+mod site;
+
+#[path = "recovery/corrupt.rs"]
+mod corrupt;
+
+#[path = "recovery/dead_member.rs"]
+mod dead_member;
+
+#[path = "recovery/no_space.rs"]
+mod no_space;
+
+#[path = "recovery/snapshots.rs"]
+mod snapshots;

@@ -1,0 +1,45 @@
+//! Snapshots as they are kept: whole, for nobody else's eyes, and not without end.
+
+use std::{fs, os::unix::fs::PermissionsExt as _};
+
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use witgate_lab::{Component, require};
+use witgate_plugins::recovery::Action;
+
+use super::site::Site;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_is_what_etcd_sent_and_the_oldest_goes() {
+    let Ok(()) = require(Component::Etcd) else { return };
+    let site = Site::start(None).await;
+    site.whole().await;
+    for _ in 0..3 {
+        // A fresh one would be good enough for a plan.
+        site.control_plane.take_snapshot().await.unwrap();
+    }
+    site.repair(vec![Action::TakeSnapshot]).await;
+
+    let folder = site.snapshots();
+    let mut files: Vec<_> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    let records: Vec<_> = files
+        .iter()
+        .filter(|file| file.extension().unwrap() == "json")
+        .collect();
+    assert_eq!((files.len(), records.len()), (4, 2), "{files:?}");
+    for record in records {
+        let about: Value = serde_json::from_slice(&fs::read(record).unwrap()).unwrap();
+        let file = folder.join(about["file"].as_str().unwrap());
+        let bytes = fs::read(&file).unwrap();
+        let (data, appended) = bytes.split_at(bytes.len() - 32);
+        assert_eq!(Sha256::digest(data).as_slice(), appended);
+        assert_eq!(about["verified"], true);
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    assert_eq!(site.observe().await.snapshots.len(), 2);
+    assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
+}
