@@ -24,3 +24,6 @@ mod again;
 
 #[path = "storage/outage.rs"]
 mod outage;
+
+#[path = "storage/chunks.rs"]
+mod chunks;

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod frames;
 pub mod piece;
 pub mod read;
 pub mod template;

@@ -6,6 +6,7 @@ mod read;
 mod write;
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use serde::Deserialize;
 use witgate_remote::template::{Template, header};
@@ -15,6 +16,7 @@ use witgate_sdk::storage::{Batch, Context, Failure, Kinds, Query, Receipt, Stora
 pub use read::Answer;
 
 use endpoint::Endpoint;
+use read::Habits;
 
 /// The plugin's `config`.
 #[derive(Clone, Debug, Deserialize)]
@@ -77,6 +79,7 @@ pub struct Remote<C = Granted> {
     version: Version,
     holds: Kinds,
     utf8_names: bool,
+    habits: Rc<Habits>,
 }
 
 /// The plugin as the component exports it.
@@ -130,6 +133,7 @@ impl<C: Client> Remote<C> {
             version,
             holds,
             utf8_names: config.utf8_names.unwrap_or(version == Version::V2),
+            habits: Rc::default(),
         })
     }
 
@@ -166,7 +170,7 @@ impl<C: Client + Default + 'static> Storage for Remote<C> {
         }
         self.read_url
             .iter()
-            .try_for_each(|url| read::probe(&self.endpoint, url, &headers))
+            .try_for_each(|url| read::probe(&self.endpoint, url, &headers, &self.habits))
     }
 
     fn write(&mut self, context: &Context, batch: &Batch) -> Result<Receipt, Failure> {
@@ -182,7 +186,7 @@ impl<C: Client + Default + 'static> Storage for Remote<C> {
             Failure::unavailable("this storage can only be written: its `config` has no `readUrl`")
         })?;
         let headers = self.headers(context)?;
-        read::open(&self.endpoint, url, &headers, &query)
+        read::open(&self.endpoint, url, &headers, &query, &self.habits)
     }
 }
 

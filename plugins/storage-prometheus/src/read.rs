@@ -1,20 +1,40 @@
-//! Reads by remote read.
+//! Reads by remote read: in chunks where the endpoint has them, else in samples.
+
+use std::cell::Cell;
+use std::rc::Rc;
 
 use witgate_remote::compress;
+use witgate_remote::frames::{CONTENT_TYPE, FrameError, Frames};
 use witgate_remote::read::{Form, HEADERS, Samples, encode};
 use witgate_sdk::http::{Client, Response};
 use witgate_sdk::storage::{Cursor, Failure, MatchOperation, Matcher, Piece, Query};
 
 use crate::endpoint::{Endpoint, failure};
 
-/// The most bytes of an answer, compressed or not: it has to be in memory as a whole.
+/// The most bytes of an answer in samples, compressed or not: it has to be in memory as a whole.
 const LIMIT: usize = 96 << 20;
+
+/// What an instance has seen of how the endpoint answers.
+#[derive(Debug, Default)]
+pub(crate) struct Habits {
+    /// It has chunks that not every client can read, and so is asked for samples.
+    samples_only: Cell<bool>,
+    /// Its series are not sorted. A Prometheus sorts them, and then adds its `external_labels`.
+    unsorted: Cell<bool>,
+}
 
 /// The endpoint's answer to a query.
 #[derive(Debug)]
 pub struct Answer {
-    samples: Samples,
+    series: Series,
+    sorted: bool,
     url: String,
+}
+
+#[derive(Debug)]
+enum Series {
+    Samples(Samples),
+    Frames(Box<Frames>, Rc<Habits>),
 }
 
 /// Sends a query.
@@ -23,19 +43,61 @@ pub(crate) fn open<C: Client>(
     url: &str,
     headers: &[(String, String)],
     query: &Query,
+    habits: &Rc<Habits>,
 ) -> Result<Answer, Failure> {
-    let body = compress(&encode(query, &[Form::Samples]));
-    let response = endpoint.post(url, &HEADERS, headers, &body)?;
-    match response.status {
-        200 => {}
-        _ => return Err(failure(url, response)),
-    }
+    // In chunks a series without any is left out.
+    let forms = match query.only_series || habits.samples_only.get() {
+        true => &[Form::Samples][..],
+        false => &[Form::Chunks, Form::Samples],
+    };
+    let response = ask(endpoint, url, headers, query, forms)?;
+    let is_chunks = response
+        .header("content-type")
+        .is_some_and(|form| form.starts_with(CONTENT_TYPE));
+    let response = if is_chunks {
+        let mut frames = Frames::new(response.body);
+        match frames.begin() {
+            Ok(is_sorted) => {
+                // Without a label that they were sorted by, series are sorted otherwise.
+                let sorted = is_sorted && query.without.is_none() && !habits.unsorted.get();
+                if sorted {
+                    frames.must_be_sorted();
+                }
+                return Ok(Answer {
+                    series: Series::Frames(Box::new(frames), Rc::clone(habits)),
+                    sorted,
+                    url: url.to_owned(),
+                });
+            }
+            Err(FrameError::Encoding(_)) => habits.samples_only.set(true),
+            Err(error) => return Err(broken(url, &error.to_string())),
+        }
+        drop(frames);
+        ask(endpoint, url, headers, query, &[Form::Samples])?
+    } else {
+        response
+    };
     let message = uncompress(url, response)?;
     let samples = Samples::new(message).map_err(|error| broken(url, &error.to_string()))?;
     Ok(Answer {
-        samples,
+        series: Series::Samples(samples),
+        sorted: false,
         url: url.to_owned(),
     })
+}
+
+fn ask<C: Client>(
+    endpoint: &Endpoint<C>,
+    url: &str,
+    headers: &[(String, String)],
+    query: &Query,
+    forms: &[Form],
+) -> Result<Response, Failure> {
+    let response = endpoint.post(url, &HEADERS, headers, &compress(&encode(query, forms)))?;
+    match response.status {
+        200 => Ok(response),
+        _ => Err(failure(url, response)),
+    }
 }
 
 /// Whether one may read: a query that finds nothing.
@@ -43,6 +105,7 @@ pub(crate) fn probe<C: Client>(
     endpoint: &Endpoint<C>,
     url: &str,
     headers: &[(String, String)],
+    habits: &Rc<Habits>,
 ) -> Result<(), Failure> {
     let query = Query {
         start: 0,
@@ -55,14 +118,39 @@ pub(crate) fn probe<C: Client>(
         only_series: true,
         without: None,
     };
-    open(endpoint, url, headers, &query).map(drop)
+    open(endpoint, url, headers, &query, habits).map(drop)
 }
 
 impl Cursor for Answer {
+    fn sorted(&self) -> bool {
+        self.sorted
+    }
+
     fn next(&mut self, samples: u32) -> Result<Option<Piece>, Failure> {
-        let batch =
-            { self.samples.next(samples as usize) }.map_err(|error| broken(&self.url, &error.to_string()))?;
-        Ok(batch.map(Piece::Samples))
+        match &mut self.series {
+            Series::Samples(series) => match series.next(samples as usize) {
+                Ok(batch) => Ok(batch.map(Piece::Samples)),
+                Err(error) => Err(broken(&self.url, &error.to_string())),
+            },
+            Series::Frames(frames, habits) => frames.next(samples).map_or_else(
+                |error| {
+                    // Some of the answer is given already.
+                    let again = match error {
+                        FrameError::Encoding(_) => {
+                            habits.samples_only.set(true);
+                            "; ask again, and it comes in samples"
+                        }
+                        FrameError::Order(_) => {
+                            habits.unsorted.set(true);
+                            "; ask again, and it is sorted here"
+                        }
+                        _ => "",
+                    };
+                    Err(broken(&self.url, &format!("{error}{again}")))
+                },
+                |chunks| Ok(chunks.map(Piece::Chunks)),
+            ),
+        }
     }
 }
 

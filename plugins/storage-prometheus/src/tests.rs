@@ -3,8 +3,9 @@
 use std::cell::RefCell;
 
 use witgate_remote::v2::WRITTEN;
+use witgate_remote::{compress, wire};
 use witgate_sdk::http::{Error, Response, Scripted};
-use witgate_sdk::storage::{BatchBuilder, Datum, Sample};
+use witgate_sdk::storage::{BatchBuilder, Cursor, Datum, Piece, Sample};
 
 use super::*;
 
@@ -233,5 +234,186 @@ fn a_wrong_configuration_says_what_is_right() {
     ];
     for (error, expected) in cases {
         assert!(error.contains(expected), "{error}");
+    }
+}
+
+/// A chunk of a series as it stands in a frame, with its encoding.
+fn frame(name: &str, encoding: u64) -> Vec<u8> {
+    let (mut label, mut chunk, mut series, mut data) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    wire::bytes(&mut label, 1, b"__name__");
+    wire::bytes(&mut label, 2, name.as_bytes());
+    wire::bytes(&mut series, 1, &label);
+    wire::integer(&mut chunk, 1, 1);
+    wire::integer(&mut chunk, 2, 2);
+    wire::integer(&mut chunk, 3, encoding);
+    wire::bytes(&mut chunk, 4, &[0, 2, 7, 7]);
+    wire::bytes(&mut series, 2, &chunk);
+    wire::bytes(&mut data, 1, &series);
+    let mut frame = Vec::new();
+    wire::varint(&mut frame, data.len() as u64);
+    frame.extend(crc32c::crc32c(&data).to_be_bytes());
+    frame.extend(data);
+    frame
+}
+
+fn in_frames(frames: &[Vec<u8>]) -> Response {
+    let mut response = Response::new(200, frames.concat());
+    let form = "application/x-streamed-protobuf; proto=prometheus.ChunkedReadResponse";
+    response.headers.push(("content-type".into(), form.into()));
+    response
+}
+
+/// An answer in samples that has one series, `sampled`.
+fn in_samples() -> Response {
+    let (mut label, mut series, mut result, mut answer) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    wire::bytes(&mut label, 1, b"__name__");
+    wire::bytes(&mut label, 2, b"sampled");
+    wire::bytes(&mut series, 1, &label);
+    wire::bytes(&mut result, 1, &series);
+    wire::bytes(&mut answer, 1, &result);
+    Response::new(200, compress(&answer))
+}
+
+/// Reads all of an answer: the names of its series, in chunks or not.
+fn read<C: Client>(remote: &Remote<C>, only_series: bool) -> Result<(Vec<(String, bool)>, bool), Failure> {
+    let query = Query {
+        start: 0,
+        end: 9,
+        matchers: Vec::new(),
+        only_series,
+        without: None,
+    };
+    let url = remote.read_url.as_deref().unwrap();
+    let mut answer = read::open(&remote.endpoint, url, &[], &query, &remote.habits)?;
+    let mut found = Vec::new();
+    while let Some(piece) = answer.next(1)? {
+        match piece {
+            Piece::Samples(batch) => {
+                let names = batch
+                    .series()
+                    .filter_map(|series| series.label("__name__").map(str::to_owned));
+                found.extend(names.map(|name| (name, false)));
+            }
+            Piece::Chunks(chunks) => {
+                let names = chunks.series().filter_map(|series| series.labels().next());
+                found.extend(names.map(|(_, name)| (name.to_owned(), true)));
+            }
+        }
+    }
+    Ok((found, answer.sorted()))
+}
+
+fn reading<C: Client>(client: C) -> Remote<C> {
+    let config = Config {
+        read_url: Some("http://prometheus:9090/api/v1/read".into()),
+        ..config(Version::V2)
+    };
+    Remote::with_client(config, client).unwrap()
+}
+
+/// Which forms a request takes.
+fn forms(request: &witgate_sdk::http::Request<'_>) -> Vec<u64> {
+    let body = uncompressed(request.body);
+    let mut fields = wire::Fields(&body);
+    let mut forms = Vec::new();
+    while let Some((number, value)) = fields.next().unwrap() {
+        if let (2, wire::Value::Varint(form)) = (number, value) {
+            forms.push(form);
+        }
+    }
+    forms
+}
+
+#[test]
+fn chunks_are_passed_on_and_samples_taken_where_there_are_no_chunks() {
+    let asked = RefCell::new(Vec::new());
+    let has_chunks = std::cell::Cell::new(true);
+    let remote = reading(Scripted::new(|request: &witgate_sdk::http::Request<'_>| {
+        let forms = forms(request);
+        let answer = match has_chunks.get() && forms[0] == 1 {
+            true => in_frames(&[frame("a", 1), frame("b", 3)]),
+            false => in_samples(),
+        };
+        asked.borrow_mut().push(forms);
+        Ok(answer)
+    }));
+    let both = vec![("a".to_owned(), true), ("b".to_owned(), true)];
+    let sampled = vec![("sampled".to_owned(), false)];
+    assert_eq!(read(&remote, false).unwrap(), (both, true));
+    // A series that has nothing in it would be missing in chunks.
+    assert_eq!(read(&remote, true).unwrap(), (sampled.clone(), false));
+    has_chunks.set(false);
+    assert_eq!(read(&remote, false).unwrap(), (sampled, false));
+    assert_eq!(*asked.borrow(), [vec![1, 0], vec![0], vec![1, 0]]);
+}
+
+#[test]
+fn chunks_that_the_gateway_has_no_place_for_come_as_samples() {
+    let asked = RefCell::new(Vec::new());
+    let remote = reading(Scripted::new(|request: &witgate_sdk::http::Request<'_>| {
+        let forms = forms(request);
+        let answer = match forms[0] {
+            1 => in_frames(&[frame("a", 1), frame("b", 4)]),
+            _ => in_samples(),
+        };
+        asked.borrow_mut().push(forms);
+        Ok(answer)
+    }));
+    for _ in 0..2 {
+        assert_eq!(read(&remote, false).unwrap().0, [("sampled".to_owned(), false)]);
+    }
+    assert_eq!(
+        *asked.borrow(),
+        [vec![1, 0], vec![0], vec![0]],
+        "it is remembered"
+    );
+}
+
+#[test]
+fn an_answer_that_turns_out_otherwise_is_a_failure_once() {
+    // More than is looked at before it is passed on.
+    let many: Vec<_> = (0..50_001).map(|_| frame("b", 1)).collect();
+    for (last, expected, then) in [
+        (frame("c", 4), "encoding 4", "sampled"),
+        (frame("a", 1), "the order of labels", "b"),
+    ] {
+        let frames = [many.as_slice(), &[last]].concat();
+        let remote = reading(Scripted::new(|request: &witgate_sdk::http::Request<'_>| {
+            Ok(match forms(request)[0] {
+                1 => in_frames(&frames),
+                _ => in_samples(),
+            })
+        }));
+        let Err(Failure::Unavailable(trouble)) = read(&remote, false) else {
+            panic!("half of an answer is none")
+        };
+        assert!(trouble.message.contains(expected), "{}", trouble.message);
+        let (found, sorted) = read(&remote, false).unwrap();
+        assert_eq!((found[0].0.as_str(), sorted), (then, false));
+    }
+    let unsorted = reading(Scripted::new(|_: &witgate_sdk::http::Request<'_>| {
+        Ok(in_frames(&[frame("b", 1), frame("a", 1)]))
+    }));
+    assert!(!read(&unsorted, false).unwrap().1);
+}
+
+#[test]
+fn frames_that_are_cut_or_changed_are_a_failure() {
+    let whole = [frame("a", 1), frame("b", 1)].concat();
+    let mut changed = whole.clone();
+    *changed.last_mut().unwrap() ^= 1;
+    for (frames, expected) in [
+        (whole[..whole.len() - 1].to_vec(), "ends within a frame"),
+        (changed, "checksum"),
+        (b"\xff\xff\xff\xff\x7f".to_vec(), "50000000 are the most"),
+    ] {
+        let remote = reading(Scripted::new(|_: &witgate_sdk::http::Request<'_>| {
+            Ok(in_frames(std::slice::from_ref(&frames)))
+        }));
+        let Err(Failure::Unavailable(trouble)) = read(&remote, false) else {
+            panic!("{expected}")
+        };
+        assert!(trouble.message.contains(expected), "{}", trouble.message);
+        assert!(trouble.message.contains("/api/v1/read"), "{}", trouble.message);
     }
 }

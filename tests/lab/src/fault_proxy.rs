@@ -1,6 +1,12 @@
 //! Defines a TCP proxy that fails in ways that a real backend cannot be told to.
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use tokio::{
     io::{self, AsyncReadExt as _, AsyncWriteExt as _},
@@ -34,12 +40,17 @@ struct Orders {
     cuts: u64,
 }
 
+/// Where the backend is, and how many more bytes of it pass.
+type Backend = (SocketAddr, Arc<AtomicUsize>);
+
 /// A proxy in front of a real backend, on a port of its own, which forwards until it is told else.
 ///
 /// It lives on the runtime that started it, and ends when it is dropped.
 #[derive(Debug)]
 pub struct FaultProxy {
     orders: watch::Sender<Orders>,
+    /// How many more bytes of the backend's pass.
+    left: Arc<AtomicUsize>,
     port: Port,
     serving: AbortHandle,
 }
@@ -58,9 +69,12 @@ impl FaultProxy {
             mode: Mode::Pass,
             cuts: 0,
         });
-        let serving = tokio::spawn(serve(listener, port.address(), backend, received)).abort_handle();
+        let left = Arc::new(AtomicUsize::new(usize::MAX));
+        let serve = serve(listener, port.address(), (backend, Arc::clone(&left)), received);
+        let serving = tokio::spawn(serve).abort_handle();
         Ok(Self {
             orders,
+            left,
             port,
             serving,
         })
@@ -74,6 +88,7 @@ impl FaultProxy {
 
     /// Forwards new connections again, and lets held ones go on.
     pub fn pass(&self) {
+        self.left.store(usize::MAX, Ordering::Relaxed);
         self.orders.send_modify(|orders| orders.mode = Mode::Pass);
     }
 
@@ -98,6 +113,12 @@ impl FaultProxy {
     pub fn cut(&self) {
         self.orders.send_modify(|orders| orders.cuts += 1);
     }
+
+    /// Forwards so many more bytes of what the backend says, and then cuts each connection on which it
+    /// says more, until it passes again.
+    pub fn cut_after(&self, bytes: usize) {
+        self.left.store(bytes, Ordering::Relaxed);
+    }
 }
 
 impl Drop for FaultProxy {
@@ -109,7 +130,7 @@ impl Drop for FaultProxy {
 async fn serve(
     listener: TcpListener,
     address: SocketAddr,
-    backend: SocketAddr,
+    backend: Backend,
     mut orders: watch::Receiver<Orders>,
 ) {
     let mut listener = Some(listener);
@@ -125,7 +146,7 @@ async fn serve(
         tokio::select! {
             accepted = accept(listener.as_ref()) => {
                 let received = orders.clone();
-                connections.spawn(connection(accepted, backend, received));
+                connections.spawn(connection(accepted, backend.clone(), received));
             }
             Some(_) = connections.join_next() => {}
             changed = orders.changed() => if changed.is_err() { return },
@@ -145,7 +166,7 @@ async fn accept(listener: Option<&TcpListener>) -> TcpStream {
 }
 
 /// Forwards one connection until both directions ended or it is cut.
-async fn connection(mut client: TcpStream, backend: SocketAddr, mut orders: watch::Receiver<Orders>) {
+async fn connection(mut client: TcpStream, backend: Backend, mut orders: watch::Receiver<Orders>) {
     let cuts = orders.borrow_and_update().cuts;
     let mut cut = orders.clone();
     let in_order = tokio::select! {
@@ -160,7 +181,7 @@ async fn connection(mut client: TcpStream, backend: SocketAddr, mut orders: watc
 
 async fn forward(
     client: &mut TcpStream,
-    backend: SocketAddr,
+    (backend, left): Backend,
     mut orders: watch::Receiver<Orders>,
 ) -> io::Result<()> {
     flowing(&mut orders).await?;
@@ -172,8 +193,12 @@ async fn forward(
     server.set_zero_linger()?;
     let (client_read, client_write) = client.split();
     let (server_read, server_write) = server.split();
-    let up = copy(client_read, server_write, orders.clone());
-    let down = copy(server_read, client_write, orders);
+    let up = copy(client_read, server_write, orders.clone(), |read| read);
+    let down = copy(server_read, client_write, orders, |read| {
+        let take = |left: usize| Some(left.saturating_sub(read));
+        let before = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+        read.min(before.unwrap_or_default())
+    });
     tokio::try_join!(up, down).map(drop)
 }
 
@@ -210,19 +235,24 @@ fn is_whole(request: &[u8]) -> bool {
     }
 }
 
-/// Copies one direction to its end, and passes the end on.
+/// Copies one direction to its end, and passes the end on. Fails where less is allowed than there is.
 async fn copy(
     mut from: ReadHalf<'_>,
     mut to: WriteHalf<'_>,
     mut orders: watch::Receiver<Orders>,
+    allowed: impl Fn(usize) -> usize,
 ) -> io::Result<()> {
     let mut buffer = vec![0; 16 * 1024];
     loop {
         let read = from.read(&mut buffer).await?;
         flowing(&mut orders).await?;
-        match buffer.get(..read) {
-            Some(bytes) if read > 0 => to.write_all(bytes).await?,
-            _ => return to.shutdown().await,
+        if read == 0 {
+            return to.shutdown().await;
+        }
+        let allowed = allowed(read);
+        to.write_all(buffer.get(..allowed).unwrap_or_default()).await?;
+        if allowed < read {
+            return Err(io::ErrorKind::ConnectionReset.into());
         }
     }
 }

@@ -91,9 +91,9 @@ impl Kind {
 
 impl Backend {
     /// The plugin's file, its `config` and its `grants`.
-    pub(crate) fn plugin(&self) -> (&'static str, String, String) {
+    pub(crate) fn plugin(&self) -> [String; 3] {
         let reach = |url: &str| format!("{{http: [{{origin: '{url}', addresses: private}}]}}");
-        match self {
+        let (file, config, grants) = match self {
             Self::Local => (
                 "storage-local",
                 "{retention: forever}".to_owned(),
@@ -125,7 +125,8 @@ impl Backend {
                     reach(&url),
                 )
             }
-        }
+        };
+        [file.to_owned(), config, grants]
     }
 
     /// Makes what was written visible, where that takes a while.

@@ -34,13 +34,22 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn start(kind: Kind) -> Self {
-        let backend = kind.start().await;
+        Self::before(kind, kind.start().await, |plugin| plugin).await
+    }
+
+    /// The same before a backend that runs, with another configuration of its plugin: the file, its
+    /// `config` and its `grants`.
+    pub(crate) async fn before(
+        kind: Kind,
+        backend: Backend,
+        change: impl FnOnce([String; 3]) -> [String; 3],
+    ) -> Self {
         let port = Port::free().unwrap();
         let directory = tempfile::tempdir().unwrap();
         let authority = Authority::new("the suite's authority").unwrap();
         let certified = authority.server(&["localhost"]).unwrap();
         certified.write(directory.path(), "gateway").unwrap();
-        let config = config(&backend, port.number());
+        let config = config(&change(backend.plugin()), port.number());
         Self {
             kind,
             backend,
@@ -91,10 +100,9 @@ pub(crate) fn now() -> i64 {
     i64::try_from(since.as_millis()).unwrap()
 }
 
-fn config(backend: &Backend, port: u16) -> String {
+fn config([file, config, grants]: &[String; 3], port: u16) -> String {
     let plugins = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins/dist");
     let plugins = plugins.display();
-    let (file, config, grants) = backend.plugin();
     let hash = &*HASH;
     format!(
         r"

@@ -44,8 +44,18 @@ pub fn write_body(series: &[Series]) -> Vec<u8> {
     )
 }
 
-/// The body of a remote read of one query.
+/// The body of a remote read of one query, whose answer is in samples.
 pub fn read_body(matchers: &[(&str, MatchType, &str)], start: i64, end: i64) -> Vec<u8> {
+    read_body_for(ResponseType::Samples, matchers, start, end)
+}
+
+/// The same for an answer of this form.
+pub fn read_body_for(
+    form: ResponseType,
+    matchers: &[(&str, MatchType, &str)],
+    start: i64,
+    end: i64,
+) -> Vec<u8> {
     let matchers = matchers.iter().map(|(name, operation, value)| LabelMatcher {
         r#type: (*operation).into(),
         name: (*name).to_owned(),
@@ -57,7 +67,7 @@ pub fn read_body(matchers: &[(&str, MatchType, &str)], start: i64, end: i64) -> 
         matchers: matchers.collect(),
         hints: None,
     };
-    let accepted_response_types = vec![ResponseType::Samples.into()];
+    let accepted_response_types = vec![form.into()];
     compress(
         &ReadRequest {
             queries: vec![query],

@@ -108,6 +108,17 @@ async fn a_request_is_answered_by_the_proxy_itself() {
         .unwrap();
     assert_eq!(answer.status(), 429);
     assert_eq!(answer.headers()["retry-after"], "1");
+}
+
+#[tokio::test]
+async fn what_the_backend_says_is_cut_after_so_many_bytes() {
+    let proxy = FaultProxy::start(echo().await).await.unwrap();
+    let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
+    proxy.cut_after(8);
+    assert_eq!(say(&mut stream, b"hello").await.unwrap(), b"hello");
+    assert!(say(&mut stream, b"hello").await.is_err());
+    let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
+    assert!(say(&mut stream, b"hello").await.is_err());
     proxy.pass();
     let mut stream = TcpStream::connect(proxy.address()).await.unwrap();
     assert_eq!(say(&mut stream, b"hello").await.unwrap(), b"hello");

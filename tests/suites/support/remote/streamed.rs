@@ -40,6 +40,26 @@ pub fn read(mut body: &[u8], queries: usize) -> Vec<Vec<Streamed>> {
     results
 }
 
+/// The series of one query with their chunks as they came. One that goes on in a later frame is there as
+/// one.
+///
+/// # Panics
+/// If a frame is not whole or its checksum is wrong.
+pub fn chunks(mut body: &[u8]) -> Vec<ChunkedSeries> {
+    let mut all: Vec<ChunkedSeries> = Vec::new();
+    while !body.is_empty() {
+        let message = frame(&mut body);
+        let response = ChunkedReadResponse::decode(message).expect("a frame is a ChunkedReadResponse");
+        for series in response.chunked_series {
+            match all.last_mut() {
+                Some(last) if last.labels == series.labels => last.chunks.extend(series.chunks),
+                _ => all.push(series),
+            }
+        }
+    }
+    all
+}
+
 fn frame<'a>(body: &mut &'a [u8]) -> &'a [u8] {
     let length = prost::encoding::decode_varint(body).expect("a frame begins with its length");
     let (sum, rest) = body.split_first_chunk().expect("a frame has a checksum");
