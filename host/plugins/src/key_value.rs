@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use witgate_state::{Change, Outcome, Pair, ScanLimit, Space, State, Transaction};
+use witgate_state::{Change, KeyRange, Outcome, Pair, ScanLimit, Space, State, Transaction};
 
 use crate::config::{KeyValueGrant, Size};
 
@@ -15,6 +15,9 @@ const MAX_SCAN: ScanLimit = ScanLimit {
     pairs: 65_536,
     bytes: 4 << 20,
 };
+
+/// Each range costs a search, whether anything is in it or not.
+const MAX_RANGES: usize = 4096;
 
 /// How many keys of one `get-many` are looked up before the size of what was found is checked:
 /// with the largest values that is 64 MiB.
@@ -92,21 +95,33 @@ impl KeyValue {
         end: &[u8],
         limit: u32,
     ) -> Result<Vec<Pair>, KeyValueError> {
-        for bound in [start, end] {
-            // A key followed by a zero byte is how a scan goes on.
-            if bound.len() > MAX_KEY + 1 {
-                return Err(too_long_key(bound));
+        check_bounds(start, end)?;
+        match scan_limit(limit) {
+            None => Ok(Vec::new()),
+            Some(limit) => {
+                { self.space.scan(start, end, limit).await }.map_err(|error| self.unavailable(&error))
             }
         }
-        let pairs = usize::try_from(limit).unwrap_or(usize::MAX).min(MAX_SCAN.pairs);
-        if pairs == 0 {
-            return Ok(Vec::new());
+    }
+
+    pub(crate) async fn scan_many(
+        &self,
+        ranges: Vec<KeyRange>,
+        limit: u32,
+    ) -> Result<Vec<Pair>, KeyValueError> {
+        if ranges.len() > MAX_RANGES {
+            return Err(KeyValueError::TooLarge(format!(
+                "{} ranges in one call; at most {MAX_RANGES} are allowed",
+                ranges.len()
+            )));
         }
-        let limit = ScanLimit { pairs, ..MAX_SCAN };
-        self.space
-            .scan(start, end, limit)
-            .await
-            .map_err(|error| self.unavailable(&error))
+        { ranges.iter() }.try_for_each(|(start, end)| check_bounds(start, end))?;
+        match scan_limit(limit) {
+            None => Ok(Vec::new()),
+            Some(limit) => {
+                { self.space.scan_many(ranges, limit).await }.map_err(|error| self.unavailable(&error))
+            }
+        }
     }
 
     /// Carries out all changes or none.
@@ -189,6 +204,20 @@ fn check_key(key: &[u8]) -> Result<(), KeyValueError> {
         length if length > MAX_KEY => Err(too_long_key(key)),
         _ => Ok(()),
     }
+}
+
+fn check_bounds(start: &[u8], end: &[u8]) -> Result<(), KeyValueError> {
+    // A key followed by a zero byte is how a scan goes on.
+    match [start, end].into_iter().find(|bound| bound.len() > MAX_KEY + 1) {
+        Some(bound) => Err(too_long_key(bound)),
+        None => Ok(()),
+    }
+}
+
+/// None where nothing is wanted.
+fn scan_limit(limit: u32) -> Option<ScanLimit> {
+    let pairs = usize::try_from(limit).unwrap_or(usize::MAX).min(MAX_SCAN.pairs);
+    (pairs > 0).then_some(ScanLimit { pairs, ..MAX_SCAN })
 }
 
 fn too_long_key(key: &[u8]) -> KeyValueError {

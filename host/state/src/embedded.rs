@@ -9,7 +9,7 @@ use std::{
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
-use super::{Change, Error, Outcome, Pair, ScanLimit, Space, State, Transaction};
+use super::{Change, Error, KeyRange, Outcome, Pair, ScanLimit, Space, State, Transaction};
 
 /// Keys that expire, by the time they do: `<millis><length of the space's name><name><key>`.
 const EXPIRIES: &str = "expiries";
@@ -210,32 +210,33 @@ impl Space for EmbeddedSpace {
     }
 
     async fn scan(&self, start: &[u8], end: &[u8], limit: ScanLimit) -> Result<Vec<Pair>, Error> {
-        let start = Bound::Included(start.to_vec());
-        let end = if end.is_empty() {
-            Bound::Unbounded
-        } else {
-            Bound::Excluded(end.to_vec())
-        };
-        if is_empty_range(&start, &end) {
-            return Ok(Vec::new());
-        }
+        self.scan_many(vec![(start.to_vec(), end.to_vec())], limit).await
+    }
+
+    async fn scan_many(&self, ranges: Vec<KeyRange>, limit: ScanLimit) -> Result<Vec<Pair>, Error> {
         self.blocking("scan", move |space| {
             let now = now();
             let mut bytes = 0;
             let mut found = Vec::new();
-            for guard in space.keyspace.range((start, end)) {
-                if found.len() >= limit.pairs {
-                    break;
-                }
-                let (key, stored) = guard.into_inner()?;
-                let Some(value) = Stored::live(&stored, now) else {
+            for (start, end) in ranges {
+                let (start, end) = bounds(start, end);
+                if is_empty_range(&start, &end) {
                     continue;
-                };
-                bytes += key.len() + value.len();
-                if bytes > limit.bytes && !found.is_empty() {
-                    break;
                 }
-                found.push((key.to_vec(), value));
+                for guard in space.keyspace.range((start, end)) {
+                    if found.len() >= limit.pairs {
+                        return Ok(found);
+                    }
+                    let (key, stored) = guard.into_inner()?;
+                    let Some(value) = Stored::live(&stored, now) else {
+                        continue;
+                    };
+                    bytes += key.len() + value.len();
+                    if bytes > limit.bytes && !found.is_empty() {
+                        return Ok(found);
+                    }
+                    found.push((key.to_vec(), value));
+                }
             }
             Ok(found)
         })
@@ -288,6 +289,14 @@ impl Stored {
         let expires = Self::expiry(stored);
         (expires == 0 || expires > now).then(|| stored.get(8..).unwrap_or_default().to_vec())
     }
+}
+
+fn bounds(start: Vec<u8>, end: Vec<u8>) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
+    let end = match end.is_empty() {
+        true => Bound::Unbounded,
+        false => Bound::Excluded(end),
+    };
+    (Bound::Included(start), end)
 }
 
 /// An inverted range, which the engine would not take.

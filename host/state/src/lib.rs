@@ -30,6 +30,30 @@ pub trait Space: Send + Sync + std::fmt::Debug {
     /// over `limit.bytes`, but returns at least one pair if there is one.
     async fn scan(&self, start: &[u8], end: &[u8], limit: ScanLimit) -> Result<Vec<Pair>, Error>;
 
+    /// The pairs of many ranges, range after range, as [`Space::scan`] returns them for each. The limit
+    /// is for all of them together: what is returned ends somewhere in one of them, and what comes
+    /// before that is all there. The ranges are not all read at one moment.
+    async fn scan_many(&self, ranges: Vec<KeyRange>, limit: ScanLimit) -> Result<Vec<Pair>, Error> {
+        let mut found = Vec::new();
+        let mut left = limit;
+        for (mut start, end) in ranges {
+            while left.pairs > 0 {
+                let page = self.scan(&start, &end, left).await?;
+                let Some((last, _)) = page.last() else { break };
+                start.clone_from(last);
+                start.push(0);
+                let bytes = page.iter().map(|(key, value)| key.len() + value.len()).sum();
+                if bytes > left.bytes && !found.is_empty() {
+                    return Ok(found);
+                }
+                left.pairs = left.pairs.saturating_sub(page.len());
+                left.bytes = left.bytes.saturating_sub(bytes);
+                found.extend(page);
+            }
+        }
+        Ok(found)
+    }
+
     /// Carries out a transaction: all of it, durably, or nothing.
     async fn commit(&self, transaction: Transaction) -> Result<Outcome, Error>;
 
@@ -39,6 +63,9 @@ pub trait Space: Send + Sync + std::fmt::Debug {
 
 /// A key and its value.
 pub type Pair = (Vec<u8>, Vec<u8>);
+
+/// The keys from the first to before the second; an empty second one means to the end of the space.
+pub type KeyRange = (Vec<u8>, Vec<u8>);
 
 /// How much one [`Space::scan`] may return.
 #[derive(Clone, Copy, Debug)]

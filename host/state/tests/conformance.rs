@@ -4,7 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use witgate_state::{Change, Embedded, Outcome, ScanLimit, Space, State, Transaction};
+use witgate_state::{Change, Embedded, Error, Outcome, Pair, ScanLimit, Space, State, Transaction};
 
 const ALL: ScanLimit = ScanLimit {
     pairs: usize::MAX,
@@ -38,6 +38,70 @@ async fn keys(space: &Arc<dyn Space>, start: &str, end: &str, limit: ScanLimit) 
         .into_iter()
         .map(|(key, _)| String::from_utf8(key).unwrap())
         .collect()
+}
+
+/// An engine that leaves scanning many ranges to the trait.
+#[derive(Debug)]
+struct Plain(Arc<dyn Space>);
+
+#[async_trait::async_trait]
+impl Space for Plain {
+    async fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        self.0.get(key).await
+    }
+
+    async fn get_many(&self, keys: Vec<Vec<u8>>) -> Result<Vec<Option<Vec<u8>>>, Error> {
+        self.0.get_many(keys).await
+    }
+
+    async fn scan(&self, start: &[u8], end: &[u8], limit: ScanLimit) -> Result<Vec<Pair>, Error> {
+        self.0.scan(start, end, limit).await
+    }
+
+    async fn commit(&self, transaction: Transaction) -> Result<Outcome, Error> {
+        self.0.commit(transaction).await
+    }
+
+    async fn size(&self) -> Result<u64, Error> {
+        self.0.size().await
+    }
+}
+
+#[tokio::test]
+async fn many_ranges_are_scanned_one_after_the_other_within_one_limit() {
+    let (_directory, state) = open();
+    let space = state.space("a").unwrap();
+    let pairs = ["a", "b", "c", "d", "e", "f", "g"].map(|key| put(key, "value"));
+    assert_eq!(space.commit(changes(pairs)).await.unwrap(), Outcome::Committed);
+    let range = |start: &str, end: &str| (start.as_bytes().to_vec(), end.as_bytes().to_vec());
+    let ranges = [
+        range("f", ""),
+        range("e", "c"),
+        range("a", "c"),
+        range("x", ""),
+        range("b", "d"),
+    ];
+    for space in [Arc::clone(&space), Arc::new(Plain(space))] {
+        let found = async |limit| {
+            let pairs = space.scan_many(ranges.to_vec(), limit).await.unwrap();
+            let keys: Vec<u8> = pairs.iter().map(|(key, _)| key[0]).collect();
+            String::from_utf8(keys).unwrap()
+        };
+        assert_eq!(found(ALL).await, "fgabbc");
+        for pairs in 0..7 {
+            assert_eq!(found(ScanLimit { pairs, ..ALL }).await, "fgabbc"[..pairs.min(6)]);
+        }
+        for (bytes, expected) in [
+            (0, "f"),
+            (11, "f"),
+            (12, "fg"),
+            (17, "fg"),
+            (18, "fga"),
+            (36, "fgabbc"),
+        ] {
+            assert_eq!(found(ScanLimit { bytes, ..ALL }).await, expected, "{bytes}");
+        }
+    }
 }
 
 #[tokio::test]

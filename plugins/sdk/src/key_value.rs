@@ -6,7 +6,7 @@ use std::ops::Bound;
 
 use crate::bindings::host::witgate::host::key_value as host;
 
-pub use host::{Change, Entry, Error, Expectation};
+pub use host::{Change, Entry, Error, Expectation, KeyRange};
 
 /// The most bytes that a key may have.
 pub const MAX_KEY: usize = 4 << 10;
@@ -14,6 +14,10 @@ pub const MAX_KEY: usize = 4 << 10;
 pub const MAX_VALUE: usize = 1 << 20;
 /// The most bytes of keys and values that one commit may have.
 pub const MAX_COMMIT: usize = 16 << 20;
+/// The most bytes of keys and values that one scan returns, unless it is one pair.
+pub const MAX_SCAN: usize = 4 << 20;
+/// The most ranges of one scan.
+pub const MAX_RANGES: usize = 4096;
 
 /// An ordered key-value space: what the gateway grants, or one in memory for tests.
 pub trait KeyValue {
@@ -24,6 +28,12 @@ pub trait KeyValue {
     /// over 4 MiB together. An empty `end` means to the end of the space. Go on with the last key
     /// followed by a zero byte; an empty list means that there is nothing left.
     fn scan(&self, start: &[u8], end: &[u8], limit: u32) -> Result<Vec<Entry>, Error>;
+
+    /// The pairs of many ranges, at most [`MAX_RANGES`], in the order of the ranges: what a scan of each
+    /// of them in turn would return. The limits are for all of them together. Go on with the range that
+    /// the last key is in, from behind that, and the ranges after it; an empty list means that there is
+    /// nothing left in any of them.
+    fn scan_many(&self, ranges: &[KeyRange], limit: u32) -> Result<Vec<Entry>, Error>;
 
     /// Carries out all changes, or none. They are on disk when this returns. A key should be in only
     /// one of them.
@@ -50,6 +60,10 @@ impl KeyValue for Granted {
 
     fn scan(&self, start: &[u8], end: &[u8], limit: u32) -> Result<Vec<Entry>, Error> {
         host::scan(start, end, limit)
+    }
+
+    fn scan_many(&self, ranges: &[KeyRange], limit: u32) -> Result<Vec<Entry>, Error> {
+        host::scan_many(ranges, limit)
     }
 
     fn commit(&self, changes: &[Change]) -> Result<(), Error> {
@@ -82,6 +96,10 @@ impl<K: KeyValue> KeyValue for std::rc::Rc<K> {
         (**self).scan(start, end, limit)
     }
 
+    fn scan_many(&self, ranges: &[KeyRange], limit: u32) -> Result<Vec<Entry>, Error> {
+        (**self).scan_many(ranges, limit)
+    }
+
     fn commit(&self, changes: &[Change]) -> Result<(), Error> {
         (**self).commit(changes)
     }
@@ -98,19 +116,29 @@ impl KeyValue for Memory {
     }
 
     fn scan(&self, start: &[u8], end: &[u8], limit: u32) -> Result<Vec<Entry>, Error> {
-        if !end.is_empty() && start >= end {
-            return Ok(Vec::new());
-        }
-        let end = if end.is_empty() {
-            Bound::Unbounded
-        } else {
-            Bound::Excluded(end)
+        let range = KeyRange {
+            start: start.to_vec(),
+            end: end.to_vec(),
         };
+        self.scan_many(&[range], limit)
+    }
+
+    fn scan_many(&self, ranges: &[KeyRange], limit: u32) -> Result<Vec<Entry>, Error> {
+        if ranges.len() > MAX_RANGES {
+            return Err(Error::TooLarge(format!("{} ranges", ranges.len())));
+        }
         let pairs = self.pairs.borrow();
-        let found = pairs.range::<[u8], _>((Bound::Included(start), end));
-        let entries = found.map(|(key, value)| Entry {
-            key: key.clone(),
-            value: value.clone(),
+        let sound = { ranges.iter() }.filter(|range| range.end.is_empty() || range.start < range.end);
+        let entries = sound.flat_map(|range| {
+            let end = match range.end.is_empty() {
+                true => Bound::Unbounded,
+                false => Bound::Excluded(range.end.as_slice()),
+            };
+            let found = pairs.range::<[u8], _>((Bound::Included(range.start.as_slice()), end));
+            found.map(|(key, value)| Entry {
+                key: key.clone(),
+                value: value.clone(),
+            })
         });
         let mut bytes = 0;
         Ok(entries
@@ -118,7 +146,7 @@ impl KeyValue for Memory {
             .take_while(|entry| {
                 let first = bytes == 0;
                 bytes += entry.key.len() + entry.value.len();
-                first || bytes <= 4 << 20
+                first || bytes <= MAX_SCAN
             })
             .collect())
     }
@@ -196,6 +224,16 @@ mod tests {
         assert_eq!(keys(b"", b"", 1), b"a");
         assert_eq!(keys(b"c\0", b"", 9), b"");
         assert_eq!(keys(b"c", b"a", 9), b"");
+        let range = |start: &[u8], end: &[u8]| KeyRange {
+            start: start.to_vec(),
+            end: end.to_vec(),
+        };
+        let ranges = [range(b"b", b""), range(b"c", b"a"), range(b"a", b"c")];
+        for limit in 0..6 {
+            let found = space.scan_many(&ranges, limit).unwrap();
+            let found: Vec<_> = found.into_iter().map(|entry| entry.key[0]).collect();
+            assert_eq!(found, b"bcab"[..4.min(limit as usize)]);
+        }
     }
 
     #[test]

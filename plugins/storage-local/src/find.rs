@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 
 use regex_lite::Regex;
-use witgate_sdk::key_value::{Entry, KeyValue};
+use witgate_sdk::key_value::KeyValue;
 use witgate_sdk::storage::{Failure, MatchOperation, Matcher, Query};
 
 use crate::key::{self, SeriesId, Tenant};
+use crate::pages::{PAGE, is_last, pages};
 use crate::{failure, labels};
 
-/// Pairs that are asked of the space at once.
-const PAGE: u32 = 4096;
+/// Postings that are asked of the space at once to see values that may not match.
+const VALUES: u32 = 256;
 
 /// Series whose labels are asked of the space at once.
 const SERIES: usize = 256;
@@ -34,33 +35,48 @@ struct Test<'q> {
     regex: Option<Regex>,
 }
 
+/// What was found so far.
+struct Finding<'q> {
+    tests: Vec<Test<'q>>,
+    found: Vec<Found>,
+    /// Where in `found` a series is, or that it does not match.
+    places: HashMap<SeriesId, Option<usize>>,
+}
+
 /// The series that match, sorted by their labels.
 pub(crate) fn find(space: &impl KeyValue, tenant: Tenant, query: &Query) -> Result<Vec<Found>, Failure> {
-    let tests: Vec<_> = query.matchers.iter().map(Test::of).collect();
-    let mut found: Vec<Found> = Vec::new();
-    // Where in `found` a series is, or that it does not match.
-    let mut places: HashMap<SeriesId, Option<usize>> = HashMap::new();
+    let mut finding = Finding {
+        tests: query.matchers.iter().map(Test::of).collect(),
+        found: Vec::new(),
+        places: HashMap::new(),
+    };
     let (mut day, last) = (key::day_of(query.start), key::day_of(query.end));
     while let Some(this) = next_day(space, tenant, day, last)? {
-        on_day(space, tenant, this, &tests, |id, labels| {
-            let place = *places.entry(id).or_insert_with(|| {
-                let labels = labels?;
-                let fits = tests.iter().all(|test| test.fits(&labels));
-                fits.then(|| {
-                    let days = Vec::new();
-                    found.push(Found { id, labels, days });
-                    found.len() - 1
-                })
-            });
-            if let Some(found) = place.and_then(|place| found.get_mut(place)) {
-                found.days.push(this);
-            }
-        })?;
+        on_day(space, tenant, this, &mut finding)?;
         let Some(next) = this.checked_add(1) else { break };
         day = next;
     }
+    let mut found = finding.found;
     sort(&mut found, query.without.as_deref());
     Ok(found)
+}
+
+impl Finding<'_> {
+    /// Adds a series that has something on a day, if it matches. Its labels are needed the first time.
+    fn add(&mut self, id: SeriesId, day: i64, labels: Option<Vec<u8>>) {
+        let place = *self.places.entry(id).or_insert_with(|| {
+            let labels = labels?;
+            let fits = self.tests.iter().all(|test| test.fits(&labels));
+            fits.then(|| {
+                let days = Vec::new();
+                self.found.push(Found { id, labels, days });
+                self.found.len() - 1
+            })
+        });
+        if let Some(found) = place.and_then(|place| self.found.get_mut(place)) {
+            found.days.push(day);
+        }
+    }
 }
 
 /// Sorts by labels, of which one does not count.
@@ -89,29 +105,24 @@ fn next_day(space: &impl KeyValue, tenant: Tenant, mut day: i64, last: i64) -> R
     Ok(None)
 }
 
-/// Calls `each` with the series of a day that may match, and their labels.
-fn on_day(
-    space: &impl KeyValue,
-    tenant: Tenant,
-    day: i64,
-    tests: &[Test<'_>],
-    mut each: impl FnMut(SeriesId, Option<Vec<u8>>),
-) -> Result<(), Failure> {
-    let Some(ids) = by_postings(space, tenant, day, tests)? else {
+/// Adds the series of a day that match.
+fn on_day(space: &impl KeyValue, tenant: Tenant, day: i64, finding: &mut Finding<'_>) -> Result<(), Failure> {
+    let Some(ids) = by_postings(space, tenant, day, &finding.tests)? else {
         return pages(space, &key::all_series(day, tenant), |page| {
             for entry in page {
                 if let Some(id) = key::series_at_end(&entry.key) {
-                    each(id, Some(entry.value));
+                    finding.add(id, day, Some(entry.value));
                 }
             }
-            true
         });
     };
-    for ids in ids.chunks(SERIES) {
+    let (known, new): (Vec<_>, Vec<_>) = { ids.into_iter() }.partition(|id| finding.places.contains_key(id));
+    known.into_iter().for_each(|id| finding.add(id, day, None));
+    for ids in new.chunks(SERIES) {
         let keys: Vec<_> = ids.iter().map(|id| key::series(day, tenant, *id)).collect();
         let labels = space.get_many(&keys).map_err(failure)?;
         for (id, labels) in ids.iter().zip(labels) {
-            each(*id, labels);
+            finding.add(*id, day, labels);
         }
     }
     Ok(())
@@ -137,7 +148,6 @@ fn by_postings(
         let postings = key::postings(day, tenant, &test.matcher.name, &test.matcher.value);
         pages(space, &postings, |page| {
             with.extend(page.iter().filter_map(|entry| key::series_at_end(&entry.key)));
-            true
         })?;
         ids = Some(match ids {
             None => with,
@@ -163,24 +173,30 @@ fn by_regex(
     let name = test.matcher.name.as_str();
     let beginning = key::postings_of_name(day, tenant, name);
     let (mut from, end) = (beginning.clone(), key::end_of(&beginning));
+    let mut limit = VALUES;
     let mut ids = Vec::new();
     loop {
-        let found = space.scan(&from, &end, 1).map_err(failure)?;
-        let Some(first) = found.first() else { break };
-        let Some(value) = key::value_in(&first.key, &beginning) else {
-            // Its value is too long for the key: the labels will tell.
-            ids.extend(key::series_at_end(&first.key));
-            from = key::after(&first.key);
-            continue;
-        };
-        let postings = key::postings(day, tenant, name, value);
-        if test.is_match(value) {
-            pages(space, &postings, |page| {
-                ids.extend(page.iter().filter_map(|entry| key::series_at_end(&entry.key)));
-                true
-            })?;
+        let page = space.scan(&from, &end, limit).map_err(failure)?;
+        let Some(last) = page.last() else { break };
+        let mut before = (None, true);
+        for entry in &page {
+            let value = key::value_in(&entry.key, &beginning);
+            if before.0 != value {
+                before = (value, value.is_none_or(|value| test.is_match(value)));
+            }
+            // Of a value that is too long for the key the labels will tell.
+            if before.1 || value.is_none() {
+                ids.extend(key::series_at_end(&entry.key));
+            }
         }
-        from = key::end_of(&postings);
+        if is_last(&page, limit) {
+            break;
+        }
+        (from, limit) = match before {
+            // However many have it.
+            (Some(value), false) => (key::end_of(&key::postings(day, tenant, name, value)), VALUES),
+            _ => (key::after(&last.key), PAGE),
+        };
     }
     // A series has one value of a label, so none is there twice.
     ids.sort_unstable();
@@ -195,24 +211,6 @@ fn intersection(mut ids: Vec<SeriesId>, others: &[SeriesId]) -> Vec<SeriesId> {
         others.peek() == Some(&id)
     });
     ids
-}
-
-/// Calls `each` with all pairs whose keys begin like this, a page at a time, as long as it wants more.
-pub(crate) fn pages(
-    space: &impl KeyValue,
-    beginning: &[u8],
-    mut each: impl FnMut(Vec<Entry>) -> bool,
-) -> Result<(), Failure> {
-    let end = key::end_of(beginning);
-    let mut from = beginning.to_vec();
-    loop {
-        let page = space.scan(&from, &end, PAGE).map_err(failure)?;
-        let Some(last) = page.last() else { return Ok(()) };
-        from = key::after(&last.key);
-        if !each(page) {
-            return Ok(());
-        }
-    }
 }
 
 impl<'q> Test<'q> {

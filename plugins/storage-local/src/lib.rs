@@ -5,6 +5,7 @@
 //! series that have any on that day, are one range of keys, which retention removes as a whole. See
 //! [`key`] for the layout.
 
+mod ahead;
 mod block;
 mod commits;
 mod find;
@@ -13,6 +14,7 @@ mod index;
 pub mod key;
 mod labels;
 mod layout;
+mod pages;
 mod read;
 mod retention;
 #[cfg(test)]

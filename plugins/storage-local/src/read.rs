@@ -2,12 +2,14 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use witgate_sdk::key_value::KeyValue;
+use witgate_sdk::key_value::{Entry, KeyValue};
 use witgate_sdk::storage::{self, ChunksBuilder, Cursor, Encoding, Failure, Piece, Query};
 
+use crate::ahead::Ahead;
 use crate::block::Entries;
-use crate::find::{Found, find, pages};
+use crate::find::{Found, find};
 use crate::key::{self, SHARDS, SeriesId, Tenant};
+use crate::pages::pages_of;
 use crate::value::{Stored, Value, Values, encode};
 use crate::{failure_of, labels};
 
@@ -28,6 +30,7 @@ pub struct Series<K> {
     left: VecDeque<Found>,
     /// How many days of the first one are through.
     through: usize,
+    ahead: Ahead,
     /// What is in blocks, in the order in which it was written.
     head: HashMap<SeriesId, Vec<(i64, Value)>>,
 }
@@ -48,6 +51,7 @@ impl<K: KeyValue> Series<K> {
             head: found.iter().map(|found| (found.id, Vec::new())).collect(),
             left: found.into(),
             through: 0,
+            ahead: Ahead::default(),
         };
         series.read_head()?;
         Ok(series)
@@ -60,21 +64,20 @@ impl<K: KeyValue> Series<K> {
             shards[found.id.shard()] = true;
         }
         let range = self.start..=self.end;
-        for (shard, _) in shards.iter().enumerate().filter(|(_, is_wanted)| **is_wanted) {
-            pages(&self.space, &key::head(self.tenant, shard), |page| {
-                for block in page {
-                    for entry in Entries::of(&block.value) {
-                        if range.contains(&entry.time)
-                            && let Some(values) = self.head.get_mut(&entry.series)
-                            && let Some(value) = entry.value()
-                        {
-                            values.push((entry.time, value));
-                        }
+        let shards = { shards.iter().enumerate() }.filter(|(_, is_wanted)| **is_wanted);
+        let shards = shards.map(|(shard, _)| key::head(self.tenant, shard));
+        pages_of(&self.space, shards, |page| {
+            for block in page {
+                for entry in Entries::of(&block.value) {
+                    if range.contains(&entry.time)
+                        && let Some(values) = self.head.get_mut(&entry.series)
+                        && let Some(value) = entry.value()
+                    {
+                        values.push((entry.time, value));
                     }
                 }
-                true
-            })?;
-        }
+            }
+        })?;
         self.head.retain(|_, values| !values.is_empty());
         for values in self.head.values_mut() {
             // What was written last counts.
@@ -85,13 +88,23 @@ impl<K: KeyValue> Series<K> {
         Ok(())
     }
 
-    /// Adds what a series has on a day to a piece, and says whether that is anything.
-    fn day(&self, found: &Found, day: i64, piece: &mut Open) -> Result<bool, Failure> {
-        let mut chunks = Vec::new();
-        pages(&self.space, &key::chunks(day, self.tenant, found.id), |page| {
-            chunks.extend(page);
-            true
-        })?;
+    /// The chunks of the day of a series that comes next.
+    fn chunks(&mut self) -> Result<Vec<Entry>, Failure> {
+        let (through, mut days) = (self.through, self.left.iter());
+        let first = days.next().into_iter().flat_map(|found| {
+            let days = found.days.iter().skip(through);
+            days.map(|day| (found.id, *day))
+        });
+        let others = days.flat_map(|found| found.days.iter().map(|day| (found.id, *day)));
+        self.ahead.take(&self.space, self.tenant, first.chain(others))
+    }
+
+    /// Adds what the first series has on a day to a piece, and says whether that is anything. The last
+    /// one of its chunks comes first.
+    fn day(&self, day: i64, mut chunks: Vec<Entry>, piece: &mut Open) -> Result<bool, Failure> {
+        let Some(found) = self.left.front() else {
+            return Ok(false);
+        };
         chunks.reverse();
         let mut stored = Vec::with_capacity(chunks.len());
         for chunk in &chunks {
@@ -185,15 +198,14 @@ impl<K: KeyValue + 'static> Cursor for Series<K> {
             if piece.builder.sample_count() >= samples.max(1).into() || piece.builder.byte_count() >= PIECE {
                 break;
             }
-            let is_enough = match found.days.get(self.through) {
-                Some(day) => {
-                    let any = self.day(found, *day, &mut piece)?;
-                    self.through += 1;
-                    self.only_series && any
-                }
-                None => true,
-            };
-            if is_enough {
+            let mut is_through = true;
+            if let Some(day) = found.days.get(self.through).copied() {
+                let chunks = self.chunks()?;
+                let any = self.day(day, chunks, &mut piece)?;
+                self.through += 1;
+                is_through = self.only_series && any;
+            }
+            if is_through {
                 self.left.pop_front();
                 self.through = 0;
             }

@@ -1,5 +1,6 @@
 //! What is written is what is read, whoever wrote it and however often.
 
+mod ahead;
 mod crash;
 mod model;
 
@@ -108,9 +109,14 @@ fn answer(
     };
     let mut cursor = local.read(&tenant(name), query).unwrap();
     assert!(cursor.sorted());
+    collect(range, || cursor.next(page).unwrap())
+}
+
+/// What is in the pieces of an answer, which is checked to be one.
+fn collect(range: (i64, i64), mut next: impl FnMut() -> Option<Piece>) -> Vec<(String, Values)> {
     let mut found: Vec<(String, Values)> = Vec::new();
     let mut last: Option<Vec<(String, String)>> = None;
-    while let Some(piece) = cursor.next(page).unwrap() {
+    while let Some(piece) = next() {
         let Piece::Chunks(chunks) = piece else {
             panic!("{piece:?}")
         };

@@ -72,7 +72,7 @@ const OFFERED: [Offered; 36] = [
     own("witgate:host/log", &["write"]),
     own(
         "witgate:host/key-value",
-        &["get", "get-many", "scan", "commit", "commit-if"],
+        &["get", "get-many", "scan", "scan-many", "commit", "commit-if"],
     ),
     own("witgate:claims/types", &[]),
     own("witgate:storage/types", &[]),

@@ -201,6 +201,47 @@ async fn a_scan_goes_on_where_it_stopped() {
 }
 
 #[tokio::test]
+async fn a_scan_of_many_ranges_goes_on_where_it_stopped() {
+    let (_, space) = space(u64::MAX);
+    space
+        .commit((0..100u8).map(|key| put([key], [key])).collect())
+        .await
+        .unwrap();
+    let range = |start: &[u8], end: &[u8]| (start.to_vec(), end.to_vec());
+    let ranges = [
+        range(&[60], &[70]),
+        range(&[40], &[40]),
+        range(&[5], &[12]),
+        range(&[200], &[]),
+        range(&[8], &[10]),
+        range(&[97], &[]),
+    ];
+    let keys = |pairs: Vec<Pair>| pairs.into_iter().map(|(key, _)| key[0]).collect::<Vec<_>>();
+    let expected: Vec<u8> = (60..70).chain(5..12).chain(8..10).chain(97..100).collect();
+    let all = space.scan_many(ranges.to_vec(), 1000).await.unwrap();
+    assert_eq!(keys(all), expected);
+    for limit in 1..30 {
+        let some = space.scan_many(ranges.to_vec(), limit).await.unwrap();
+        let expected = expected.iter().take(limit as usize).copied();
+        assert_eq!(keys(some), expected.collect::<Vec<_>>());
+    }
+    let on = vec![range(&[62, 0], &[70]), range(&[5], &[12])];
+    assert_eq!(
+        keys(space.scan_many(on, 9).await.unwrap()),
+        [63, 64, 65, 66, 67, 68, 69, 5, 6]
+    );
+    assert_eq!(space.scan_many(ranges.to_vec(), 0).await.unwrap(), []);
+    assert_eq!(space.scan_many(Vec::new(), 9).await.unwrap(), []);
+    let many = space.scan_many(vec![range(&[1], &[2]); MAX_RANGES + 1], 1).await;
+    assert!(
+        matches!(&many, Err(KeyValueError::TooLarge(reason)) if reason.contains("4097 ranges")),
+        "{many:?}"
+    );
+    let long = space.scan_many(vec![range(&[1; MAX_KEY + 2], &[])], 1).await;
+    assert!(matches!(long, Err(KeyValueError::TooLarge(_))), "{long:?}");
+}
+
+#[tokio::test]
 async fn where_the_state_is_stays_with_the_operator() {
     let (memory, space) = space(u64::MAX);
     memory.down.store(true, Ordering::Relaxed);

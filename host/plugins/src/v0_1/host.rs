@@ -1,7 +1,7 @@
 //! `witgate:host@0.1.0`: what the gateway offers to components of any kind.
 
 use wasmtime::component::Linker;
-use witgate_state::Change;
+use witgate_state::{Change, Pair};
 
 use crate::{
     guest::{Guest, HasGuest},
@@ -66,11 +66,18 @@ impl key_value::Host for Guest {
         end: Vec<u8>,
         limit: u32,
     ) -> Result<Vec<key_value::Entry>, key_value::Error> {
-        let pairs = self.key_value()?.scan(&start, &end, limit).await?;
-        Ok(pairs
-            .into_iter()
-            .map(|(key, value)| key_value::Entry { key, value })
-            .collect())
+        Ok(entries(self.key_value()?.scan(&start, &end, limit).await?))
+    }
+
+    async fn scan_many(
+        &mut self,
+        ranges: Vec<key_value::KeyRange>,
+        limit: u32,
+    ) -> Result<Vec<key_value::Entry>, key_value::Error> {
+        let ranges = ranges.into_iter().map(|range| (range.start, range.end));
+        Ok(entries(
+            self.key_value()?.scan_many(ranges.collect(), limit).await?,
+        ))
     }
 
     async fn commit(&mut self, changes: Vec<key_value::Change>) -> Result<(), key_value::Error> {
@@ -89,6 +96,13 @@ impl key_value::Host for Guest {
         let changes = changes.into_iter().map(Change::from).collect();
         Ok(self.key_value()?.commit_if(expected.collect(), changes).await?)
     }
+}
+
+fn entries(pairs: Vec<Pair>) -> Vec<key_value::Entry> {
+    let pairs = pairs.into_iter();
+    pairs
+        .map(|(key, value)| key_value::Entry { key, value })
+        .collect()
 }
 
 impl From<key_value::Change> for Change {

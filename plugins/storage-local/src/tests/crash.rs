@@ -3,7 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 
-use witgate_sdk::key_value::{Change, Expectation};
+use witgate_sdk::key_value::{Change, Expectation, KeyRange};
 
 use super::{model::Random, *};
 
@@ -35,6 +35,10 @@ impl KeyValue for Faulty {
 
     fn scan(&self, start: &[u8], end: &[u8], limit: u32) -> Result<Vec<Entry>, Error> {
         self.space.scan(start, end, limit)
+    }
+
+    fn scan_many(&self, ranges: &[KeyRange], limit: u32) -> Result<Vec<Entry>, Error> {
+        self.space.scan_many(ranges, limit)
     }
 
     fn commit(&self, changes: &[Change]) -> Result<(), Error> {
