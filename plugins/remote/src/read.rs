@@ -1,5 +1,6 @@
 //! Remote read (`prompb/remote.proto`): a query, and the answer in samples.
 
+use witgate_sdk::http::{self, Body};
 use witgate_sdk::storage::{Batch, BatchBuilder, Histogram, MatchOperation, Query, Sample};
 
 use crate::wire::{Damaged, Fields, Value, bytes, integer};
@@ -64,6 +65,26 @@ pub fn encode(query: &Query, forms: &[Form]) -> Vec<u8> {
     request
 }
 
+/// The most bytes of an answer in samples, compressed or not: it has to be in memory as a whole.
+pub const LIMIT: usize = 96 << 20;
+
+/// Why an answer in samples can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum AnswerError {
+    /// It broke off.
+    #[error(transparent)]
+    Body(#[from] http::Error),
+    /// It is not what it should be.
+    #[error(transparent)]
+    Damaged(#[from] Damaged),
+    /// It is no snappy block.
+    #[error("it is no snappy block: {0}")]
+    Compression(#[from] snap::Error),
+    /// It is too long.
+    #[error("it is over {LIMIT} bytes: ask for less time or fewer series")]
+    TooLarge,
+}
+
 /// The labels of a series.
 pub type Labels = Vec<(String, String)>;
 
@@ -85,6 +106,22 @@ struct Place {
 }
 
 impl Samples {
+    /// The series of the first result of an answer.
+    pub fn of_body(body: &mut Body) -> Result<Self, AnswerError> {
+        let mut compressed = Vec::new();
+        while let Some(piece) = body.next_piece()? {
+            compressed.extend_from_slice(&piece);
+            if compressed.len() > LIMIT {
+                return Err(AnswerError::TooLarge);
+            }
+        }
+        if snap::raw::decompress_len(&compressed)? > LIMIT {
+            return Err(AnswerError::TooLarge);
+        }
+        let message = snap::raw::Decoder::new().decompress_vec(&compressed)?;
+        Ok(Samples::new(message)?)
+    }
+
     /// The series of the first result of an uncompressed `ReadResponse`.
     pub fn new(message: Vec<u8>) -> Result<Self, Damaged> {
         let mut all = Place {

@@ -9,9 +9,10 @@ mod write;
 
 use serde::Deserialize;
 use witgate_sdk::http::{Client, Granted};
-use witgate_sdk::storage::{Batch, Context, Failure, Query, Receipt, Storage};
+use witgate_sdk::storage::{Batch, Context, Cursor, Failure, Piece, Query, Receipt, Storage};
 
 pub use answer::Rows;
+pub use native::Found;
 pub use server::Server;
 
 use server::Place;
@@ -28,9 +29,24 @@ pub struct Config {
     /// The retention policy where a tenant's `attributes` have no `rp`. Default: the database's
     /// own default.
     pub retention_policy: Option<String>,
+    /// How samples go there and come back. Default: `line`.
+    #[serde(default)]
+    pub mode: Mode,
     /// The name of the secret to authenticate with: the whole value of the header
     /// `Authorization`. Default: none is sent.
     pub secret: Option<String>,
+}
+
+/// How samples go to InfluxDB and come back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Mode {
+    /// As line protocol and InfluxQL: every bit is kept.
+    #[default]
+    Line,
+    /// By InfluxDB's own remote write and remote read, which have no place for a value that is not
+    /// finite.
+    Native,
 }
 
 /// The plugin.
@@ -39,12 +55,31 @@ pub struct Influx<C = Granted> {
     server: Server<C>,
     database: Option<String>,
     retention_policy: Option<String>,
+    mode: Mode,
 }
 
 /// The plugin as the component exports it.
 pub type Plugin = Influx<Granted>;
 
 witgate_sdk::export_storage!(Plugin);
+
+/// What a query finds.
+#[derive(Debug)]
+pub enum Answer {
+    /// By InfluxQL.
+    Line(Rows),
+    /// By remote read.
+    Native(Found),
+}
+
+impl Cursor for Answer {
+    fn next(&mut self, samples: u32) -> Result<Option<Piece>, Failure> {
+        match self {
+            Answer::Line(rows) => rows.next(samples),
+            Answer::Native(found) => found.next(samples),
+        }
+    }
+}
 
 impl<C: Client> Influx<C> {
     /// The plugin with a client of one's own.
@@ -63,6 +98,7 @@ impl<C: Client> Influx<C> {
             server,
             database: config.database,
             retention_policy: config.retention_policy,
+            mode: config.mode,
         })
     }
 
@@ -84,7 +120,7 @@ impl<C: Client> Influx<C> {
 
 impl<C: Client + Default + 'static> Storage for Influx<C> {
     type Config = Config;
-    type Cursor = Rows;
+    type Cursor = Answer;
 
     fn new(config: Config) -> Result<Self, String> {
         Influx::with_client(config, C::default())
@@ -92,23 +128,38 @@ impl<C: Client + Default + 'static> Storage for Influx<C> {
 
     fn check(&mut self) -> Result<(), Failure> {
         match &self.database {
-            Some(database) => self.server.check(&Place {
-                database: database.clone(),
-                retention_policy: self.retention_policy.clone(),
-            }),
+            Some(database) => {
+                let place = Place {
+                    database: database.clone(),
+                    retention_policy: self.retention_policy.clone(),
+                };
+                self.server.check(&place)?;
+                match self.mode {
+                    Mode::Line => Ok(()),
+                    Mode::Native => native::probe(&self.server, &place),
+                }
+            }
             None => self.server.ping(),
         }
     }
 
     fn write(&mut self, context: &Context, batch: &Batch) -> Result<Receipt, Failure> {
-        write::write(&self.server, &self.place(context)?, batch)
+        let place = self.place(context)?;
+        match self.mode {
+            Mode::Line => write::write(&self.server, &place, batch),
+            Mode::Native => write::write_native(&self.server, &place, batch),
+        }
     }
 
-    fn read(&mut self, context: &Context, query: Query) -> Result<Rows, Failure> {
+    fn read(&mut self, context: &Context, query: Query) -> Result<Answer, Failure> {
         let place = self.place(context)?;
-        match query::statement(&place, &query) {
-            Some(statement) => answer::open(&self.server, &place, &statement),
-            None => Ok(Rows::none()),
+        if self.mode == Mode::Native {
+            return native::open(&self.server, &place, query).map(Answer::Native);
         }
+        let rows = match query::statement(&place, &query) {
+            Some(statement) => answer::open(&self.server, &place, &statement)?,
+            None => Rows::none(),
+        };
+        Ok(Answer::Line(rows))
     }
 }

@@ -11,6 +11,9 @@ use witgate_sdk::storage::{Batch, Datum, Rejection};
 /// InfluxDB's timestamps are nanoseconds in 64 bits; these are the milliseconds that fit.
 pub const MAX_TIMESTAMP: i64 = i64::MAX / 1_000_000;
 
+/// Why a sample at another time is refused.
+pub(crate) const OUTSIDE: &str = "the timestamp is not in the years 1677 to 2262 that InfluxDB has";
+
 /// How much is copied at once. Symbols of metrics are seldom longer.
 const STRIDE: usize = 16;
 
@@ -49,8 +52,8 @@ pub struct Piece {
     /// The samples, as places in the batch's columns. Those out of InfluxDB's range of time have no
     /// line.
     pub samples: Range<usize>,
-    /// Where the lines end in the body.
-    pub end: usize,
+    /// Where the lines are in the body.
+    pub bytes: Range<usize>,
 }
 
 /// A symbol in the arena: `start` is where its comma is, `len` how long it is, escaped.
@@ -61,7 +64,7 @@ struct Place {
 }
 
 /// The escaped symbols of a batch.
-struct Symbols {
+pub(crate) struct Symbols {
     arena: Vec<u8>,
     places: Vec<Place>,
     /// What is odd about each symbol; empty where nothing is about any.
@@ -127,14 +130,13 @@ impl<'a> Encoder<'a> {
                         out.series(&self.symbols, measurement, labels, timestamps, values, limit);
                     samples.end = samples.start + taken;
                     if outside > 0 {
-                        let reason = "the timestamp is not in the years 1677 to 2262 that InfluxDB has";
-                        self.reject(outside, reason);
+                        self.reject(outside, OUTSIDE);
                     }
                     if out.len > before {
                         pieces.push(Piece {
                             series: self.series,
                             samples: samples.clone(),
-                            end: out.len,
+                            bytes: before..out.len,
                         });
                     }
                 }
@@ -173,14 +175,18 @@ pub(crate) fn in_range(timestamp: i64) -> bool {
     (-MAX_TIMESTAMP..=MAX_TIMESTAMP).contains(&timestamp)
 }
 
-enum Fitness {
+/// How InfluxDB can have a series.
+pub(crate) enum Fitness {
+    /// As lines of this measurement.
     Fits(u32),
+    /// Only by its remote write.
     Unfit,
+    /// Not at all.
     Impossible(&'static str),
 }
 
 impl Symbols {
-    fn new(batch: &Batch) -> Self {
+    pub(crate) fn new(batch: &Batch) -> Self {
         let count = batch.symbol_ends.len();
         let mut symbols = Symbols {
             arena: Vec::with_capacity(batch.symbol_bytes.len() * 5 / 4 + count * 2 + STRIDE),
@@ -247,7 +253,7 @@ impl Symbols {
     }
 
     /// Whether a series with these labels can be written, and as which measurement.
-    fn fitness(&self, labels: &[u32]) -> Fitness {
+    pub(crate) fn fitness(&self, labels: &[u32]) -> Fitness {
         let measurement = labels
             .chunks_exact(2)
             .find(|pair| Some(pair[0]) == self.name)

@@ -2,6 +2,7 @@
 
 use form_urlencoded::Serializer;
 use serde::Deserialize;
+use witgate_remote::{read, v1};
 use witgate_sdk::http::{Client, Method, Request, Response};
 use witgate_sdk::storage::{Failure, Trouble};
 
@@ -129,11 +130,25 @@ impl<C: Client> Server<C> {
     /// Writes by Prometheus's own protocol.
     pub(crate) fn write_native(&self, place: &Place, body: &[u8]) -> Result<Answer, Failure> {
         let url = self.endpoint("api/v1/prom/write", place, &[]);
-        let request = Request::new(Method::Post, url)
-            .header("content-type", "application/x-protobuf")
-            .header("content-encoding", "snappy")
-            .header("x-prometheus-remote-write-version", "0.1.0");
+        let request = { v1::HEADERS.iter() }
+            .fold(Request::new(Method::Post, url), |request, (name, value)| {
+                request.header(name, value)
+            });
         self.answer(self.send(request.body(body))?, place)
+    }
+
+    /// Reads by Prometheus' own protocol.
+    pub(crate) fn read_native(&self, place: &Place, body: &[u8]) -> Result<Response, Failure> {
+        let url = self.endpoint("api/v1/prom/read", place, &[]);
+        let request = { read::HEADERS.iter() }
+            .fold(Request::new(Method::Post, url), |request, (name, value)| {
+                request.header(name, value)
+            });
+        let response = self.send(request.body(body))?;
+        match response.status {
+            200 => Ok(response),
+            _ => Err(self.failure(response, Some(place))),
+        }
     }
 
     /// Sends a statement; the answer comes in chunks of so many rows, or at once for 0.

@@ -11,9 +11,6 @@ use witgate_sdk::storage::{Cursor, Failure, MatchOperation, Matcher, Piece, Quer
 
 use crate::endpoint::{Endpoint, failure};
 
-/// The most bytes of an answer in samples, compressed or not: it has to be in memory as a whole.
-const LIMIT: usize = 96 << 20;
-
 /// What an instance has seen of how the endpoint answers.
 #[derive(Debug, Default)]
 pub(crate) struct Habits {
@@ -54,7 +51,7 @@ pub(crate) fn open<C: Client>(
     let is_chunks = response
         .header("content-type")
         .is_some_and(|form| form.starts_with(CONTENT_TYPE));
-    let response = if is_chunks {
+    let mut response = if is_chunks {
         let mut frames = Frames::new(response.body);
         match frames.begin() {
             Ok(is_sorted) => {
@@ -77,8 +74,7 @@ pub(crate) fn open<C: Client>(
     } else {
         response
     };
-    let message = uncompress(url, response)?;
-    let samples = Samples::new(message).map_err(|error| broken(url, &error.to_string()))?;
+    let samples = Samples::of_body(&mut response.body).map_err(|error| broken(url, &error.to_string()))?;
     Ok(Answer {
         series: Series::Samples(samples),
         sorted: false,
@@ -154,32 +150,6 @@ impl Cursor for Answer {
     }
 }
 
-fn uncompress(url: &str, mut response: Response) -> Result<Vec<u8>, Failure> {
-    let mut body = Vec::new();
-    let too_large = || {
-        Failure::unavailable(format!(
-            "the answer of {url} is over {LIMIT} bytes: ask for less time or fewer series"
-        ))
-    };
-    while let Some(piece) = response
-        .body
-        .next_piece()
-        .map_err(|error| Failure::unavailable(error.to_string()))?
-    {
-        body.extend_from_slice(&piece);
-        if body.len() > LIMIT {
-            return Err(too_large());
-        }
-    }
-    let length = snap::raw::decompress_len(&body).map_err(|error| broken(url, &error.to_string()))?;
-    if length > LIMIT {
-        return Err(too_large());
-    }
-    snap::raw::Decoder::new()
-        .decompress_vec(&body)
-        .map_err(|error| broken(url, &error.to_string()))
-}
-
 fn broken(url: &str, why: &str) -> Failure {
-    Failure::unavailable(format!("the answer of {url} is not one of remote read: {why}"))
+    Failure::unavailable(format!("the answer of {url} to a remote read: {why}"))
 }

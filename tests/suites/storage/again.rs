@@ -40,6 +40,7 @@ async fn what_is_sent_again_is_there_once() {
 async fn of_a_request_with_wrong_samples_all_others_are_stored() {
     for (kind, wrong) in [
         (Kind::Influx, ("time", "x")),
+        (Kind::NativeInflux, ("time", "x")),
         (Kind::OldPrometheus, ("a label", "x")),
         (Kind::Victoria, ("long", &"x".repeat(5000))),
     ] {

@@ -6,7 +6,10 @@ use witgate_lab::{Component, InfluxDb, Missing, Prometheus, PrometheusOptions, V
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Local,
+    /// InfluxDB by line protocol.
     Influx,
+    /// InfluxDB by its own remote write and read.
+    NativeInflux,
     /// Remote Write 2.0 to the current Prometheus.
     Prometheus,
     /// Remote Write 1.0 to Debian's Prometheus 2.42.
@@ -19,6 +22,7 @@ pub(crate) enum Kind {
 pub(crate) enum Backend {
     Local,
     Influx(InfluxDb),
+    NativeInflux(InfluxDb),
     Prometheus(Prometheus),
     OldPrometheus(Prometheus),
     Victoria(VictoriaMetrics),
@@ -28,9 +32,10 @@ pub(crate) enum Backend {
 const PROMETHEUS: &str = "storage: {tsdb: {out_of_order_time_window: 12h}}";
 
 impl Kind {
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Local,
         Self::Influx,
+        Self::NativeInflux,
         Self::Prometheus,
         Self::OldPrometheus,
         Self::Victoria,
@@ -40,7 +45,8 @@ impl Kind {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Local => "local",
-            Self::Influx => "InfluxDB 1.6",
+            Self::Influx => "InfluxDB 1.6 (line)",
+            Self::NativeInflux => "InfluxDB 1.6 (native)",
             Self::Prometheus => "Prometheus (2.0)",
             Self::OldPrometheus => "Prometheus 2.42 (1.0)",
             Self::Victoria => "VictoriaMetrics",
@@ -51,7 +57,7 @@ impl Kind {
     pub(crate) fn require(self) -> Result<(), Missing> {
         match self {
             Self::Local => Ok(()),
-            Self::Influx => require(Component::InfluxDb),
+            Self::Influx | Self::NativeInflux => require(Component::InfluxDb),
             Self::Prometheus => require(Component::CurrentPrometheus),
             Self::OldPrometheus => require(Component::Prometheus),
             Self::Victoria => require(Component::VictoriaMetrics),
@@ -77,10 +83,13 @@ impl Kind {
         };
         match self {
             Self::Local => Backend::Local,
-            Self::Influx => {
+            Self::Influx | Self::NativeInflux => {
                 let influx = InfluxDb::start().await.unwrap();
                 influx.create_database("lab").await.unwrap();
-                Backend::Influx(influx)
+                match self {
+                    Self::NativeInflux => Backend::NativeInflux(influx),
+                    _ => Backend::Influx(influx),
+                }
             }
             Self::Prometheus => Backend::Prometheus(prometheus(true).await),
             Self::OldPrometheus => Backend::OldPrometheus(prometheus(false).await),
@@ -102,6 +111,11 @@ impl Backend {
             Self::Influx(influx) => {
                 let url = influx.url();
                 let config = format!("{{url: '{url}', database: lab}}");
+                ("storage-influxdb", config, reach(&url))
+            }
+            Self::NativeInflux(influx) => {
+                let url = influx.url();
+                let config = format!("{{url: '{url}', database: lab, mode: native}}");
                 ("storage-influxdb", config, reach(&url))
             }
             Self::Prometheus(prometheus) => {
@@ -141,7 +155,7 @@ impl Backend {
     pub(crate) async fn down(&mut self) {
         match self {
             Self::Local => {}
-            Self::Influx(influx) => influx.kill(),
+            Self::Influx(influx) | Self::NativeInflux(influx) => influx.kill(),
             Self::Prometheus(prometheus) | Self::OldPrometheus(prometheus) => prometheus.kill(),
             Self::Victoria(victoria) => {
                 victoria.stop().await.unwrap();
@@ -153,7 +167,7 @@ impl Backend {
     pub(crate) async fn restart(&mut self) {
         match self {
             Self::Local => {}
-            Self::Influx(influx) => influx.restart().await.unwrap(),
+            Self::Influx(influx) | Self::NativeInflux(influx) => influx.restart().await.unwrap(),
             Self::Prometheus(prometheus) | Self::OldPrometheus(prometheus) => {
                 prometheus.restart().await.unwrap();
             }

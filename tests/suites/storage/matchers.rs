@@ -75,6 +75,11 @@ async fn influxdb() {
 }
 
 #[tokio::test]
+async fn influxdb_by_its_own_endpoints() {
+    finds(Kind::NativeInflux).await;
+}
+
+#[tokio::test]
 async fn prometheus() {
     finds(Kind::Prometheus).await;
 }

@@ -14,6 +14,7 @@ use crate::{
 async fn who_writes_while_the_backend_is_away_is_told_to_come_again() {
     for kind in [
         Kind::Influx,
+        Kind::NativeInflux,
         Kind::Prometheus,
         Kind::OldPrometheus,
         Kind::Victoria,

@@ -169,7 +169,7 @@ fn a_batch_is_cut_into_bodies_that_have_all_of_it() {
         let (mut bodies, mut covered) = (String::new(), Vec::new());
         while let Some(lines) = encoder.next(limit) {
             assert!(lines.body.len() < limit + 100);
-            assert_eq!(lines.pieces.last().unwrap().end, lines.body.len());
+            assert_eq!(lines.pieces.last().unwrap().bytes.end, lines.body.len());
             bodies.push_str(std::str::from_utf8(&lines.body).unwrap());
             covered.extend(lines.pieces.into_iter().flat_map(|piece| piece.samples));
         }

@@ -231,3 +231,49 @@ fn series_that_lines_cannot_hold_go_by_prometheus_own_protocol() {
         ]
     );
 }
+
+#[test]
+fn by_remote_write_the_series_that_influxdb_does_not_take_are_found_too() {
+    let mut builder = BatchBuilder::default();
+    for index in 0..100 {
+        let name = format!("s{index}x");
+        // InfluxDB never sees these.
+        let label = if index % 10 == 0 { "time" } else { "a" };
+        builder.series([("__name__", name.as_str()), (label, "b")]);
+        for timestamp in [1, 2] {
+            builder.sample(Sample { timestamp, bits: 0 });
+        }
+    }
+    let taken = RefCell::new(std::collections::BTreeSet::new());
+    let client = Scripted::new(|request: &Request<'_>| {
+        assert_eq!(request.url, "http://influx:8086/api/v1/prom/write?db=db");
+        let body = snap::raw::Decoder::new().decompress_vec(request.body).unwrap();
+        let has = |index: usize| {
+            let name = format!("s{index}x").into_bytes();
+            body.windows(name.len()).any(|window| window == name)
+        };
+        let (bad, good): (Vec<_>, Vec<_>) = (0..100)
+            .filter(|index| has(*index))
+            .partition(|index| [33, 77].contains(index));
+        taken.borrow_mut().extend(good);
+        Ok(match bad.len() {
+            0 => Response::new(204, ""),
+            n => error(
+                400,
+                &format!("partial write: max key length exceeded dropped={}", 2 * n),
+            ),
+        })
+    });
+    let server = Server::new(client, "http://influx:8086", None).unwrap();
+    let receipt = super::write_native(&server, &place(), &builder.finish()).unwrap();
+    let mut rejected: Vec<_> = { receipt.rejected.iter() }
+        .map(|one| (one.series, one.count, one.reason.contains("max key length")))
+        .collect();
+    rejected.sort_unstable();
+    let expected = (0..100).filter_map(|index| match index {
+        33 | 77 => Some((index, 2, true)),
+        _ => (index % 10 == 0).then_some((index, 2, false)),
+    });
+    assert_eq!(rejected, expected.collect::<Vec<_>>());
+    assert_eq!(taken.take().len(), 88);
+}
