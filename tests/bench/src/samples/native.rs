@@ -1,7 +1,7 @@
 //! The code of `storage-influxdb`, compiled natively, with a client of its own.
 
 use anyhow::anyhow;
-use storage_influxdb::{Config, Influx, lines::Encoder};
+use storage_influxdb::{Config, Influx, Mode, lines::Encoder};
 use tokio::runtime::Runtime as Tokio;
 use witgate_sdk::{
     http::{Body, Client, Error, Request, Response},
@@ -37,6 +37,7 @@ impl Native {
             url: format!("http://127.0.0.1:{port}"),
             database: Some("bench".to_owned()),
             retention_policy: None,
+            mode: Mode::Line,
             secret: None,
         };
         let plugin = Influx::with_client(config, Http::default()).map_err(|error| anyhow!(error))?;
