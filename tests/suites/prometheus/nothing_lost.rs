@@ -202,7 +202,8 @@ async fn befalls(fault: Fault, world: &mut World, running: &mut Running, progres
         return;
     }
     if fault == Fault::PluginTraps {
-        world.reconfigure(&running.setup_with(TRAPPING)).await;
+        // On a busy machine the time may be too little even to begin, and then it is refused.
+        while !world.is_reconfigured(&running.setup_with(TRAPPING)).await {}
         progress.has_much.store(true, Ordering::Relaxed);
         reaches(progress, |progress| &progress.traps, 1, "a plugin traps").await;
         progress.has_much.store(false, Ordering::Relaxed);

@@ -195,20 +195,29 @@ impl World {
 
     /// Changes the configuration file, and waits until the change is in service.
     pub(crate) async fn reconfigure(&self, setup: &Setup) {
-        let before = self.metric("witgate_configuration_generation").await;
+        assert!(self.is_reconfigured(setup).await, "{}", self.written());
+    }
+
+    /// Changes the configuration file, and waits until the change is in service or refused.
+    pub(crate) async fn is_reconfigured(&self, setup: &Setup) -> bool {
+        const COUNTS: [&str; 2] = [
+            "witgate_configuration_generation",
+            "witgate_refused_reloads_total",
+        ];
+        let before = [self.metric(COUNTS[0]).await, self.metric(COUNTS[1]).await];
         let config = setup.render(self.port.number(), self.admin.number());
         self.gateway.write_config(&config).unwrap();
         let changed = async || {
-            let now = self.metric("witgate_configuration_generation").await;
-            if now > before {
-                Ok(())
+            let now = [self.metric(COUNTS[0]).await, self.metric(COUNTS[1]).await];
+            if now == before {
+                Err(format!("generation {}", now[0]))
             } else {
-                Err(format!("generation {now}"))
+                Ok(now[0] > before[0])
             }
         };
-        eventually("the changed configuration is in service", SOON, changed)
+        eventually("the changed configuration is looked at", SOON, changed)
             .await
-            .unwrap();
+            .unwrap()
     }
 
     /// The first value of one of the gateway's metrics.
