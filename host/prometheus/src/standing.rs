@@ -48,6 +48,9 @@ pub struct TenantStanding {
     pub label: Option<String>,
     /// The storage plugins that its samples are in, by their names in the configuration.
     pub storages: Vec<String>,
+    /// Those of them that a write does not wait for.
+    #[serde(default)]
+    pub best_effort: Vec<String>,
     /// What they hold besides samples.
     pub holds: Holds,
     /// What is accepted.
@@ -121,12 +124,14 @@ impl From<Usable> for TenantStanding {
         let limits = &tenant.limits;
         let (samples_per_second, burst) = tenant.rate().unzip();
         let storages = tenant.backends.iter();
+        let best_effort = tenant.backends.iter().filter(|backend| !backend.is_required);
         Self {
             write,
             read,
             database: tenant.database().map(str::to_owned),
             label: tenant.label.clone(),
             storages: storages.map(|backend| backend.name.clone()).collect(),
+            best_effort: best_effort.map(|backend| backend.name.clone()).collect(),
             holds: Holds::new(tenant.backends.holds(), tenant.storage.is_exact()),
             bounds: Bounds {
                 samples_per_second,

@@ -3,11 +3,15 @@
 use std::time::SystemTime;
 
 use reqwest::{RequestBuilder, Response, StatusCode};
+use serde_json::json;
 use witgate_lab::Port;
 use witgate_prometheus::proto::MatchType;
 use witgate_tests::remote::{labels, read_answer, read_body, write_body};
 
-use crate::world::{Setup, World, hash};
+use crate::{
+    issuer::Issuer,
+    world::{Setup, World, hash},
+};
 
 const PASSWORD: &str = "the-scraper-password";
 
@@ -152,4 +156,36 @@ async fn what_the_gateway_writes_down_names_machines_but_not_their_secrets() {
     for secret in secrets {
         assert!(!written.contains(&secret), "{secret} is in: {written}");
     }
+}
+
+/// On 401 a Prometheus drops its samples, and its token will be another one soon.
+#[tokio::test]
+async fn who_writes_with_a_token_that_has_expired_is_told_to_come_again() {
+    let issuer = Issuer::start().await;
+    let setup = Setup {
+        tenants: vec![
+            "{name: metrics, storage: samples, write: {users: [frank]}, read: {users: [frank]}}".to_owned(),
+        ],
+        ..Setup::with_issuer("own", issuer.url())
+    };
+    let world = World::start(Port::free().unwrap(), &setup).await;
+    let time = now();
+    let token = |ends: i64| issuer.token(&json!({"iat": time / 1000 - 600, "exp": time / 1000 + ends}));
+    let (good, expired) = (token(600), token(-1));
+
+    let answer = send(write(&world, time).bearer_auth(&expired)).await;
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(answer.headers().contains_key("retry-after"));
+    let said = answer.text().await.unwrap();
+    assert!(said.contains("the token expired at "), "{said}");
+    // Nothing is lost by a read, and nobody waits for one.
+    let answer = send(read(&world, time).bearer_auth(&expired)).await;
+    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+    // Another token is not a matter of time.
+    let foreign = issuer.token(&json!({"aud": "grafana"}));
+    let answer = send(write(&world, time).bearer_auth(&foreign)).await;
+    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+
+    let answer = send(write(&world, time).bearer_auth(&good)).await;
+    assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
 }

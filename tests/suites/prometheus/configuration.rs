@@ -2,6 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
 use witgate_lab::{Component, Gateway, Prometheus, PrometheusOptions, eventually, require};
@@ -204,6 +205,127 @@ async fn the_operators_form_refers_to_a_secret_and_paths_are_no_keys() {
             .await
             .unwrap_err();
         assert!(said.contains(words), "{said}");
+    }
+}
+
+/// Of the Prometheus Operator's resource `Prometheus` (`monitoring.coreos.com/v1`), what a `remoteWrite` and
+/// a `remoteRead` may have and is of use here, as its API reference has it: each field with what its value
+/// is. `*` is any key, and what ends in a dot is as in the other section.
+const FIELDS: [&str; 32] = [
+    "remoteWrite[].url string",
+    "remoteWrite[].name string",
+    "remoteWrite[].headers.* string",
+    "remoteWrite[].messageVersion string",
+    "remoteWrite[].sendExemplars bool",
+    "remoteWrite[].sendNativeHistograms bool",
+    "remoteWrite[].metadataConfig.send bool",
+    "remoteWrite[].queueConfig.capacity number",
+    "remoteWrite[].queueConfig.maxSamplesPerSend number",
+    "remoteWrite[].queueConfig.retryOnRateLimit bool",
+    "remoteWrite[].authorization.type string",
+    "remoteWrite[].authorization.credentials.name string",
+    "remoteWrite[].authorization.credentials.key string",
+    "remoteWrite[].basicAuth.username.name string",
+    "remoteWrite[].basicAuth.username.key string",
+    "remoteWrite[].basicAuth.password.name string",
+    "remoteWrite[].basicAuth.password.key string",
+    "remoteWrite[].oauth2.clientId.secret.name string",
+    "remoteWrite[].oauth2.clientId.secret.key string",
+    "remoteWrite[].oauth2.clientSecret.name string",
+    "remoteWrite[].oauth2.clientSecret.key string",
+    "remoteWrite[].oauth2.tokenUrl string",
+    "remoteWrite[].oauth2.scopes[] string",
+    "remoteWrite[].tlsConfig.ca.secret.name string",
+    "remoteWrite[].tlsConfig.ca.secret.key string",
+    "remoteRead[].url string",
+    "remoteRead[].name string",
+    "remoteRead[].headers.* string",
+    "remoteRead[].authorization.",
+    "remoteRead[].basicAuth.",
+    "remoteRead[].oauth2.",
+    "remoteRead[].tlsConfig.",
+];
+
+/// All that has a value, with the way to it.
+fn leaves(value: &Value, path: &str, found: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let name = match path.ends_with(".headers") {
+                    true => "*",
+                    false => name,
+                };
+                leaves(value, &format!("{path}.{name}"), found);
+            }
+        }
+        Value::Array(values) => {
+            { values.iter() }.for_each(|value| leaves(value, &format!("{path}[]"), found))
+        }
+        Value::String(_) => found.push(format!("{path} string")),
+        Value::Bool(_) => found.push(format!("{path} bool")),
+        Value::Number(_) => found.push(format!("{path} number")),
+        Value::Null => found.push(format!("{path} nothing")),
+    }
+}
+
+#[tokio::test]
+async fn the_operators_form_has_only_fields_that_its_resource_has() {
+    let setup = Setup {
+        // Another one is chosen before it, so that it is named by a header.
+        more: "  \
+  - name: second
+    storage: local
+    write: {groups: [metrics]}
+    read: {groups: [metrics]}",
+        ..Setup::local()
+    };
+    let world = World::start(&setup).await;
+    let operator = Operator::of(&world);
+    let common = [
+        "--operator",
+        "--secret",
+        "witgate",
+        "--tls-ca-file",
+        "ca.crt",
+        "--tenant",
+    ];
+    for tenant in ["lab", "second"] {
+        for shown in [
+            &["--credentials-file", "token"][..],
+            &["--basic-user", "user", "--basic-password-file", "password"],
+            &[
+                "--oauth2-token-url",
+                "https://dex.example.org/token",
+                "--oauth2-client-id",
+                "id",
+                "--oauth2-client-secret-file",
+                "secret",
+                "--oauth2-scope",
+                "openid",
+            ],
+        ] {
+            let args = [&common[..], &[tenant], shown].concat();
+            let printed = operator.config(USER, &args).await.unwrap();
+            let spec: Value = serde_saphyr::from_str(&printed).unwrap();
+            for section in ["remoteWrite", "remoteRead"] {
+                assert!(spec[section].is_array(), "{printed}");
+            }
+            let mut found = Vec::new();
+            for (section, value) in spec.as_object().unwrap() {
+                leaves(value, section, &mut found);
+            }
+            for leaf in &found {
+                // What shows who one is, is the same in both.
+                let known = FIELDS.iter().any(|field| match field.strip_suffix('.') {
+                    None => leaf == field,
+                    Some(part) => {
+                        leaf.starts_with(part) && FIELDS.contains(&leaf.replace("Read", "Write").as_str())
+                    }
+                });
+                assert!(known, "{leaf} is no field: {printed}");
+            }
+            assert!(found.len() > 12, "{found:?}");
+        }
     }
 }
 

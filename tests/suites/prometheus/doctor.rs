@@ -296,6 +296,40 @@ async fn a_backend_that_is_away_or_lacks_its_database_is_named_with_what_to_do()
 }
 
 #[tokio::test]
+async fn a_storage_of_best_effort_that_is_away_is_a_warning() {
+    let setup = Setup {
+        storage: "",
+        tenant: "storages: [{plugin: local}, {plugin: influx, bestEffort: true}]",
+        ..Setup::default()
+    };
+    let world = World::start(&setup).await;
+    let examiner = Examiner::of(&world);
+    let examined = examiner.examine(&["--json"]).await;
+    assert!(examined.is_well, "{examined:?}");
+    let report = examined.report();
+    let mut expected = well("ok");
+    expected.splice(
+        4..6,
+        [
+            ("plugin", "ok"),
+            ("backend", "ok"),
+            ("plugin", "ok"),
+            ("backend", "warning"),
+        ],
+    );
+    assert_eq!(outcomes(&report), expected, "{report:#}");
+    let table = examiner.examine(&[]).await;
+    assert!(table.is_well, "{table:?}");
+    for words in [
+        "A warning:   influx: ",
+        "http://127.0.0.1:9",
+        "start the backend, make the database",
+    ] {
+        assert!(table.stdout.contains(words), "{words:?}: {table:?}");
+    }
+}
+
+#[tokio::test]
 async fn limits_that_are_too_narrow_are_named() {
     let labels = Setup {
         tenant: "limits: {labels: 2}",

@@ -1,6 +1,7 @@
 //! What can be wrong with a request: each has its own answer, and the next good one succeeds.
 
 use reqwest::{RequestBuilder, header};
+use sha2::{Digest, Sha256};
 use witgate_lab::{Component, FaultProxy, InfluxDb, eventually, require};
 use witgate_prometheus::proto::MatchType;
 use witgate_tests::remote::{Series, compress, labels, read_body, write_body};
@@ -271,6 +272,43 @@ async fn an_outage_of_the_backend_is_a_503_and_never_the_senders_fault() {
         }
     };
     eventually("the backend is back", SOON, succeeds).await.unwrap();
+}
+
+/// Whoever drops its samples for a wrong credential is found by its name, and not by its secret.
+#[tokio::test]
+async fn a_credential_that_does_not_hold_is_counted_by_its_name() {
+    let world = World::start(&Setup::local()).await;
+    let bare = || world.bare("/api/v1/write", good());
+    let token = "no-token-of-anybody";
+    for (request, times) in [
+        (bare().basic_auth(USER, Some("wrong")), 3),
+        (bare().bearer_auth(token), 2),
+        (bare(), 1),
+    ] {
+        for _ in 0..times {
+            let answer = request.try_clone().unwrap().send().await.unwrap();
+            assert_eq!(answer.status(), 401);
+        }
+    }
+    let digest = Sha256::digest(token);
+    let digest: String = { digest.iter().take(6) }
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let found = async |credential: &str| {
+        let counter = format!(
+            r#"witgate_prometheus_unauthorized_requests_total{{credential="{credential}",code="401"}}"#
+        );
+        world.metric(&counter).await as u64
+    };
+    let mut counts = Vec::new();
+    for credential in [
+        format!("user {USER}"),
+        format!("token {digest}"),
+        "none".to_owned(),
+    ] {
+        counts.push(found(&credential).await);
+    }
+    assert_eq!(counts, [3, 2, 1]);
 }
 
 /// Sends each, and a good one after it.

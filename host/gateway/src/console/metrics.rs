@@ -201,7 +201,13 @@ fn tenant_section(
                 tr { th scope="row" { "Limits" } td { (doctor::bounds_in_words(&tenant.bounds)) } }
                 tr { th scope="row" { "Holds" } td { (doctor::held_in_words(&tenant.holds)) } }
                 @for name in &tenant.storages {
-                    tr { th scope="row" { "Storage " (name) } td { (storage(status, name)) } }
+                    tr {
+                        th scope="row" {
+                            "Storage " (name)
+                            @if tenant.best_effort.contains(name) { " (best effort)" }
+                        }
+                        td { (storage(status, name)) }
+                    }
                 }
             }
             h3 { "For your Prometheus" }
@@ -245,6 +251,9 @@ fn findings(report: &Report) -> Markup {
             @if let Some(advice) = report.failure().and_then(|(check, _)| check.advice.as_deref()) {
                 p { strong { "What to do: " } (advice) }
             }
+            @for (check, advice) in report.warnings() {
+                p { strong { "A warning: " } (check.found) "; " (advice) }
+            }
             div class="scroll" {
                 table {
                     thead { tr { th scope="col" { "Check" } th scope="col" { "Result" } th scope="col" class="number" { "Time" } th scope="col" { "Found" } } }
@@ -259,7 +268,7 @@ fn findings(report: &Report) -> Markup {
 fn finding(check: &Check) -> Markup {
     let class = match check.outcome {
         Outcome::Ok => "good",
-        Outcome::Failed => "bad",
+        Outcome::Warning | Outcome::Failed => "bad",
         Outcome::Refused | Outcome::Skipped => "quiet",
     };
     html! {

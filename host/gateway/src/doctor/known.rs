@@ -59,7 +59,13 @@ pub(super) async fn look(door: &dyn Door, report: &mut Report) -> Option<Known> 
     }
     let mut is_usable = true;
     for name in &tenant.storages {
-        is_usable &= storage(&status, name, &tenant.holds, report);
+        let before = report.checks.len();
+        let is_required = !tenant.best_effort.contains(name);
+        is_usable &= storage(&status, name, &tenant.holds, report) || !is_required;
+        if !is_required {
+            // A write does not wait for it.
+            { report.checks.iter_mut().skip(before) }.for_each(Check::soften);
+        }
     }
     if !is_usable {
         report.skip_from(Hop::Write);

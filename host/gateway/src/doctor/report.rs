@@ -36,6 +36,8 @@ pub(crate) enum Outcome {
     Refused,
     /// Not looked at.
     Skipped,
+    /// Not as it should be, and in nobody's way.
+    Warning,
     /// Not as it should be.
     Failed,
 }
@@ -108,6 +110,7 @@ impl Outcome {
             Self::Ok => "ok",
             Self::Refused => "refused",
             Self::Skipped => "skipped",
+            Self::Warning => "warning",
             Self::Failed => "failed",
         }
     }
@@ -145,6 +148,14 @@ impl Check {
             ..Self::ok(name, took, failure.found)
         }
     }
+
+    /// Has a failure be a warning.
+    pub(crate) fn soften(&mut self) {
+        if self.outcome == Outcome::Failed {
+            self.outcome = Outcome::Warning;
+            self.failed_at = None;
+        }
+    }
 }
 
 // === impl Report ===
@@ -155,6 +166,12 @@ impl Report {
         self.checks
             .iter()
             .find_map(|check| Some((check, check.failed_at?)))
+    }
+
+    /// What is not as it should be and in nobody's way, and what to do about it.
+    pub(crate) fn warnings(&self) -> impl Iterator<Item = (&Check, &str)> {
+        let checks = { self.checks.iter() }.filter(|check| check.outcome == Outcome::Warning);
+        checks.map(|check| (check, check.advice.as_deref().unwrap_or_default()))
     }
 
     /// For programs.
@@ -186,6 +203,9 @@ impl Report {
         if let Some((check, hop)) = self.failure() {
             let advice = check.advice.as_deref().unwrap_or_default();
             let _ = write!(text, "\nIt fails at: {}\nWhat to do:  {advice}\n", hop.name());
+        }
+        for (check, advice) in self.warnings() {
+            let _ = write!(text, "\nA warning:   {}\nWhat to do:  {advice}\n", check.found);
         }
         text
     }
