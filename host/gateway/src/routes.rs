@@ -304,11 +304,12 @@ async fn prometheus(State(gateway): State<Arc<Gateway>>, mut request: Request) -
             }
             let message = error.to_string();
             let response = (code, format!("{message}\n")).into_response();
-            Answer::refused(
-                None,
-                message,
-                with_challenge(response, r#"Basic realm="witgate", Bearer"#),
-            )
+            let mut response = with_challenge(response, r#"Basic realm="witgate", Bearer"#);
+            if let Some(wait) = wiring.identity.retry_after(&error) {
+                let seconds = HeaderValue::from(wait.as_secs() + 1);
+                response.headers_mut().insert(header::RETRY_AFTER, seconds);
+            }
+            Answer::refused(None, message, response)
         }
         Ok(principal) => remote(&wiring, endpoint, principal, request).await,
     };

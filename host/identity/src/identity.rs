@@ -1,6 +1,6 @@
 //! Everything that one configuration says about who is let in.
 
-use std::{fmt, path::Path, sync::Arc};
+use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use witgate_plugins::Claims;
 
@@ -8,6 +8,7 @@ use crate::{
     basic::BasicUsers,
     cache::Principals,
     config::{ConfigError, IdentityConfig, SessionSettings, Settings},
+    error::{AuthError, Unavailable},
     issuer::{Issuer, IssuerStatus},
     names::Names,
     records::Records,
@@ -86,6 +87,19 @@ impl Identity {
     /// How each issuer is doing.
     pub fn issuers(&self) -> Vec<IssuerStatus> {
         self.issuers.iter().map(|issuer| issuer.status()).collect()
+    }
+
+    /// When it is worth asking again, if that is known: an issuer that did not answer is left alone for a
+    /// while.
+    pub fn retry_after(&self, error: &AuthError) -> Option<Duration> {
+        let AuthError::Unavailable {
+            reason: Unavailable::Issuer { name, .. },
+        } = error
+        else {
+            return None;
+        };
+        let issuer = { self.issuers.iter() }.find(|issuer| issuer.settings.name == *name)?;
+        issuer.pause()
     }
 
     /// Where browsers reach the gateway, without a trailing slash.

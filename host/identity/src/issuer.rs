@@ -4,7 +4,10 @@ mod fetch;
 mod keys;
 mod provider;
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use url::Url;
 use witgate_plugins::{Claims, VerifiedToken};
@@ -159,6 +162,11 @@ impl Issuer {
             name: name.clone(),
             why,
         })
+    }
+
+    /// How long it is still left alone because it did not answer.
+    pub(crate) fn pause(&self) -> Option<Duration> {
+        self.provider.pause()
     }
 
     pub(crate) fn status(&self) -> IssuerStatus {

@@ -189,3 +189,27 @@ async fn who_writes_with_a_token_that_has_expired_is_told_to_come_again() {
     let answer = send(write(&world, time).bearer_auth(&good)).await;
     assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
 }
+
+#[tokio::test]
+async fn who_writes_while_the_issuer_is_away_is_told_when_it_is_asked_again() {
+    // Nobody is there.
+    let port = Port::free().unwrap();
+    let url = format!("http://{}", port.address());
+    let setup = Setup {
+        tenants: vec!["{name: metrics, storage: samples, write: {users: [frank]}}".to_owned()],
+        ..Setup::with_issuer("own", &url)
+    };
+    let world = World::start(Port::free().unwrap(), &setup).await;
+    let issuer = Issuer::start().await;
+    let token = issuer.token(&json!({"iss": url}));
+    let answer = send(write(&world, now()).bearer_auth(&token)).await;
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let wait: u32 = answer.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    let said = answer.text().await.unwrap();
+    assert!(
+        said.contains("the issuer own can't be asked for its keys"),
+        "{said}"
+    );
+    // As long as the first pause after a failure, or the second.
+    assert!((1..=2).contains(&wait), "{wait}: {said}");
+}

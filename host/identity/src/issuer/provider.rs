@@ -153,6 +153,12 @@ impl Provider {
         )
     }
 
+    /// How long it is still left alone because of a failure, if the last answer was one.
+    pub(super) fn pause(&self) -> Option<Duration> {
+        let not_before = self.with_progress(|progress| progress.not_before)?;
+        Some(not_before.saturating_duration_since(Instant::now()))
+    }
+
     /// What the issuer has said, or why it is not known, in words for everybody.
     pub(super) async fn known(self: &Arc<Self>) -> Result<Arc<Known>, String> {
         if let Some(known) = self.current() {
