@@ -4,6 +4,9 @@
 #[path = "recovery/site.rs"]
 mod site;
 
+#[path = "recovery/command_line.rs"]
+mod command_line;
+
 #[path = "recovery/corrupt.rs"]
 mod corrupt;
 

@@ -2,6 +2,7 @@
 //! command line gets its tokens.
 
 mod metrics;
+pub(crate) mod recovery;
 
 pub(crate) use self::metrics::{MetricsStatus, metrics};
 

@@ -1,5 +1,7 @@
 //! The command line.
 
+pub(crate) mod recovery;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -65,6 +67,9 @@ pub(crate) enum Command {
     /// Find out where the way through a gateway is broken, and what to do about it.
     #[command(subcommand)]
     Doctor(DoctorCommand),
+    /// See what is wrong with the control plane behind a gateway, and have it repaired.
+    #[command(subcommand)]
+    Recovery(Box<recovery::RecoveryCommand>),
     /// Run a gateway to try things out, with an issuer and two users of its own, on this machine only.
     Dev(DevArgs),
 }

@@ -13,7 +13,7 @@ use witgate_identity::{IdentityConfig, Principal};
 use witgate_plugins::PluginConfig;
 use witgate_prometheus::PrometheusConfig;
 
-use crate::{limits::LimitsConfig, origins::DashboardsConfig};
+use crate::{limits::LimitsConfig, origins::DashboardsConfig, recovery::RecoveryConfig};
 
 /// Larger than any sensible configuration; a mistaken path to a disk image should not be read.
 const MAX_BYTES: u64 = 4 << 20;
@@ -39,6 +39,9 @@ pub(crate) struct Config {
     /// The Prometheus remote endpoints. Without this section there are none.
     #[serde(default)]
     pub(crate) prometheus: Option<PrometheusConfig>,
+    /// The control plane that the gateway can repair. Without this section there is none.
+    #[serde(default)]
+    pub(crate) recovery: Option<RecoveryConfig>,
     /// Accept InfluxDB's query parameters `u` and `p` on `/api/v1/prom/*` as basic credentials, for
     /// Prometheus configurations that have them in the URL. URLs end up in logs along the way, so
     /// prefer `basic_auth`. Default: false.

@@ -17,6 +17,8 @@ mod listener;
 mod metrics;
 mod origins;
 mod prometheus_config;
+mod recovery;
+mod recovery_client;
 mod reload;
 mod remote_client;
 mod routes;
@@ -118,6 +120,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         }) => remote_client::read(&gateway, &selector, minutes).await,
         Command::Prometheus(PrometheusCommand::Config(args)) => prometheus_config::run(&args).await,
         Command::Doctor(DoctorCommand::Prometheus(args)) => doctor::run(&args).await,
+        Command::Recovery(command) => recovery_client::run(&command).await,
         Command::Dev(args) => match &args.command {
             None => dev::run(&args).await,
             Some(DevCommand::Token { user }) => dev::token(&args, user).await,

@@ -70,6 +70,7 @@ impl Reloader {
                 for (shown, read) in self.certificates.iter().flatten().zip(&certificates) {
                     shown.replace(read);
                 }
+                wiring.begin();
                 self.live.store(Arc::new(wiring));
                 self.metrics.reloads.inc();
                 let generation = self.metrics.generation.inc() + 1;

@@ -80,6 +80,27 @@ pub(crate) fn router(gateway: &Arc<Gateway>, serves: &Serves) -> Router {
                 get(api::revocations).post(api::revoke).delete(api::lift),
             )
             .route("/gateway/v1/prometheus", get(api::metrics))
+            .route("/gateway/v1/recovery", get(api::recovery::status))
+            .route("/gateway/v1/recovery/diagnose", post(api::recovery::diagnose))
+            .route("/gateway/v1/recovery/plans", post(api::recovery::plan))
+            .route("/gateway/v1/recovery/plans/{id}", get(api::recovery::dossier))
+            .route(
+                "/gateway/v1/recovery/plans/{id}/approve",
+                post(api::recovery::approve),
+            )
+            .route(
+                "/gateway/v1/recovery/plans/{id}/apply",
+                post(api::recovery::apply),
+            )
+            .route(
+                "/gateway/v1/recovery/plans/{id}/confirm",
+                post(api::recovery::confirm),
+            )
+            .route(
+                "/gateway/v1/recovery/plans/{id}/abandon",
+                post(api::recovery::abandon),
+            )
+            .route("/gateway/v1/recovery/journal", get(api::recovery::journal))
             .route("/webhooks/token-review", post(webhooks::token_review))
             .route("/style.css", get(console::style))
             .route("/livez", get(livez))

@@ -40,6 +40,7 @@ pub(crate) async fn serve(file: &Path) -> anyhow::Result<()> {
     let foundation = foundation(&state, &state, key).await?;
     let certificates = certificates(&loaded)?;
     let wiring = Wiring::build(&loaded, &foundation, None).await?;
+    wiring.begin();
     let audit_file = loaded
         .config
         .audit
@@ -118,16 +119,17 @@ fn certificates(loaded: &Loaded) -> Result<Vec<Option<Tls>>, ListenError> {
 }
 
 async fn foundation(state: &Path, cache: &Path, key: SealingKey) -> anyhow::Result<Foundation> {
-    let state = Embedded::open(&state.join("store"))?;
-    let records = Arc::new(Records::open(&state, key).await?);
+    let state: Arc<dyn State> = Arc::new(Embedded::open(&state.join("store"))?);
+    let records = Arc::new(Records::open(&*state, key).await?);
     let replicas = state.space("prometheus-replicas")?;
     let runtime = Runtime::new(Options {
         cache: Some(cache.join("compiled")),
-        state: Arc::new(state),
+        state: Arc::clone(&state),
     })?;
     Ok(Foundation {
         runtime,
         records,
+        state,
         replicas,
     })
 }

@@ -10,11 +10,12 @@ use witgate_apiserver::Cluster;
 use witgate_identity::{Identity, Records, Surroundings, TokenReviewer};
 use witgate_plugins::{Plugins, Runtime};
 use witgate_prometheus::{Foundations, Remote};
-use witgate_state::Space;
+use witgate_state::{Space, State};
 
 use crate::{
     config::{Config, Loaded},
     limits::Limits,
+    recovery::Recovery,
 };
 
 /// What outlives a configuration.
@@ -22,6 +23,8 @@ use crate::{
 pub(crate) struct Foundation {
     pub(crate) runtime: Runtime,
     pub(crate) records: Arc<Records>,
+    /// Where plans of recovery are journalled.
+    pub(crate) state: Arc<dyn State>,
     /// Which replicas of which Prometheus are stored.
     pub(crate) replicas: Arc<dyn Space>,
 }
@@ -33,6 +36,7 @@ pub(crate) struct Wiring {
     pub(crate) identity: Identity,
     pub(crate) clusters: BTreeMap<String, Arc<Cluster>>,
     pub(crate) remote: Option<Remote>,
+    pub(crate) recovery: Option<Recovery>,
     pub(crate) plugins: Plugins,
     pub(crate) limits: Limits,
     /// The content of `publicCaFile`.
@@ -66,6 +70,11 @@ pub(crate) enum WiringError {
         file: PathBuf,
         name: PathBuf,
         reason: std::io::Error,
+    },
+    #[error("{file}: recovery: {reason}")]
+    Recovery {
+        file: PathBuf,
+        reason: crate::recovery::RecoveryConfigError,
     },
     #[error("{file}: prometheus: {reason}")]
     Prometheus {
@@ -131,6 +140,15 @@ impl Wiring {
             .transpose()
             .map_err(|reason| WiringError::Prometheus { file: file(), reason })?;
 
+        let recovery = match &config.recovery {
+            None => None,
+            Some(section) => {
+                let state = &*foundation.state;
+                let built = Recovery::new(section, loaded.base(), &plugins, state).await;
+                Some(built.map_err(|reason| WiringError::Recovery { file: file(), reason })?)
+            }
+        };
+
         let public_authority = match &config.public_ca_file {
             None => None,
             Some(name) => {
@@ -149,6 +167,7 @@ impl Wiring {
             identity,
             clusters,
             remote,
+            recovery,
             plugins,
         })
     }
@@ -163,7 +182,16 @@ impl Wiring {
         let named = issuers
             .chain(&self.config.public_ca_file)
             .map(|file| base.join(file));
-        plugins.chain(clusters.cloned()).chain(named).collect()
+        let recovery = self.recovery.iter().flat_map(Recovery::files);
+        let own = clusters.chain(recovery).cloned();
+        plugins.chain(own).chain(named).collect()
+    }
+
+    /// Begins what goes on while this wiring is in service.
+    pub(crate) fn begin(&self) {
+        if let Some(recovery) = &self.recovery {
+            recovery.attend();
+        }
     }
 }
 

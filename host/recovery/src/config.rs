@@ -17,7 +17,7 @@ use crate::{
     kubernetes::Kube,
     policy::Policy,
     silence::Silence,
-    snapshots::{SnapshotConfig, SnapshotError, Snapshots},
+    snapshots::{SnapshotConfig, Snapshots},
 };
 
 /// A control plane that can be recovered.
@@ -51,16 +51,47 @@ pub enum OpenError {
     /// etcd's files.
     #[error(transparent)]
     Etcd(#[from] EtcdError),
-    /// The directory of the snapshots.
-    #[error(transparent)]
-    Snapshots(#[from] SnapshotError),
     /// The state.
     #[error(transparent)]
     State(#[from] witgate_state::Error),
 }
 
+impl ControlPlaneConfig {
+    /// With its relative paths relative to a directory.
+    #[must_use]
+    pub fn relative_to(&self, base: &Path) -> Self {
+        let from = |file: &Option<PathBuf>| file.as_ref().map(|file| base.join(file));
+        Self {
+            kubeconfig: from(&self.kubeconfig),
+            etcd: EtcdConfig {
+                endpoints: self.etcd.endpoints.clone(),
+                ca_file: from(&self.etcd.ca_file),
+                certificate_file: from(&self.etcd.certificate_file),
+                key_file: from(&self.etcd.key_file),
+            },
+            snapshots: SnapshotConfig {
+                directory: base.join(&self.snapshots.directory),
+                ..self.snapshots.clone()
+            },
+            policy: self.policy.clone(),
+        }
+    }
+
+    /// The files that are read when it is opened.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        let EtcdConfig {
+            ca_file,
+            certificate_file,
+            key_file,
+            ..
+        } = &self.etcd;
+        let files = [&self.kubeconfig, ca_file, certificate_file, key_file];
+        files.into_iter().flatten()
+    }
+}
+
 impl ControlPlane {
-    /// Opens what the configuration names. Nothing is called.
+    /// Opens what the configuration names. Nothing is called, and nothing is written.
     pub async fn open(
         config: &ControlPlaneConfig,
         state: &dyn State,
@@ -73,7 +104,7 @@ impl ControlPlane {
         Ok(Self {
             etcd: Etcd::open(&config.etcd).await?,
             kube,
-            snapshots: Snapshots::open(config.snapshots.clone()).await?,
+            snapshots: Snapshots::new(config.snapshots.clone()),
             silence: Silence::open(state).await?,
             clock,
             policy: config.policy.clone(),

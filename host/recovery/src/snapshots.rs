@@ -74,9 +74,14 @@ pub enum SnapshotError {
 }
 
 impl Snapshots {
+    /// What is kept where the configuration says. Nothing is read or written yet.
+    pub(crate) fn new(config: SnapshotConfig) -> Self {
+        Self { config }
+    }
+
     /// Makes the directory, and clears away what an earlier process did not finish.
-    pub(crate) async fn open(config: SnapshotConfig) -> Result<Self, SnapshotError> {
-        let directory = config.directory.clone();
+    async fn prepare(&self) -> Result<(), SnapshotError> {
+        let directory = self.config.directory.clone();
         let made = tokio::task::spawn_blocking(move || {
             std::fs::DirBuilder::new()
                 .recursive(true)
@@ -85,12 +90,12 @@ impl Snapshots {
             file::clear_unfinished(&directory)
         });
         let made = made.await.map_err(std::io::Error::other).flatten();
-        made.map_err(failed(&config.directory))?;
-        Ok(Self { config })
+        made.map_err(failed(&self.config.directory))
     }
 
     /// Takes one, verifies it, and clears away what is beyond the number that is kept.
     pub(crate) async fn take(&self, etcd: &Etcd, now: Timestamp) -> Result<Record, SnapshotError> {
+        self.prepare().await?;
         let stream = etcd.snapshot(now).await?;
         let record = file::receive(&self.config.directory, stream, now).await?;
         tracing::info!(

@@ -8,7 +8,8 @@ use crate::{
 };
 
 /// One plan and everything that happened to it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Dossier {
     /// Its id.
     pub id: PlanId,
@@ -28,6 +29,7 @@ pub struct Dossier {
     pub entries: Vec<Entry>,
     /// What is expected from here on, when it isn't what the plan was made for: the number of the
     /// first step that it holds for, and what was seen then.
+    #[serde(skip)]
     pub(crate) rebased: Option<(usize, Box<Observation>)>,
 }
 

@@ -5,6 +5,7 @@ use std::{
     io::{self, Read as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use ring::digest::{Context, SHA256};
@@ -23,6 +24,9 @@ const SECTOR: u64 = 512;
 
 /// What may come beyond the size that the member named: it grows while it is sent.
 const ROOM: u64 = 1 << 30;
+
+/// How long nothing was written to a file that nobody will finish: a halt of the stream ends it sooner.
+const FORGOTTEN: Duration = Duration::from_secs(60 * 60);
 
 const DATA: &str = "db";
 const ABOUT: &str = "json";
@@ -216,7 +220,13 @@ pub(super) fn paths(directory: &Path, file: &str) -> [PathBuf; 2] {
 /// Snapshots whose two files are there, oldest first.
 pub(super) fn list(directory: &Path) -> io::Result<Vec<Record>> {
     let mut records = Vec::new();
-    for entry in fs::read_dir(directory)? {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        // It is made with the first snapshot.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(records),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
         let path = entry?.path();
         if path.extension().is_none_or(|extension| extension != ABOUT) {
             continue;
@@ -237,12 +247,18 @@ pub(super) fn list(directory: &Path) -> io::Result<Vec<Record>> {
     Ok(records)
 }
 
-/// Clears away what an earlier process did not finish.
+/// Clears away what an earlier process did not finish. What was written to lately may still be
+/// received, by a plan that a changed configuration did not interrupt.
 pub(super) fn clear_unfinished(directory: &Path) -> io::Result<()> {
     for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == UNFINISHED) {
-            fs::remove_file(path)?;
+        let entry = entry?;
+        let unfinished = entry
+            .path()
+            .extension()
+            .is_some_and(|extension| extension == UNFINISHED);
+        let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
+        if unfinished && age > FORGOTTEN {
+            fs::remove_file(entry.path())?;
         }
     }
     Ok(())
