@@ -88,17 +88,10 @@ impl Batch {
             let starts = self.start_timestamps.len();
             same("start-timestamps", starts, "timestamps", self.timestamps.len())?;
         }
+        let series = self.label_ends.len();
         let histograms = &self.histograms;
         let count = histograms.timestamps.len();
-        if count > 0 || !histograms.ends.is_empty() {
-            same(
-                "histograms.ends",
-                histograms.ends.len(),
-                "label-ends",
-                self.label_ends.len(),
-            )?;
-        }
-        ends("histograms.ends", &histograms.ends, count)?;
+        of_series("histograms.ends", &histograms.ends, series, count)?;
         same(
             "histograms.message-ends",
             histograms.message_ends.len(),
@@ -112,36 +105,18 @@ impl Batch {
         )?;
         let exemplars = &self.exemplars;
         let count = exemplars.timestamps.len();
-        if count > 0 || !exemplars.ends.is_empty() {
-            same(
-                "exemplars.ends",
-                exemplars.ends.len(),
-                "label-ends",
-                self.label_ends.len(),
-            )?;
+        of_series("exemplars.ends", &exemplars.ends, series, count)?;
+        for (name, length) in [
+            ("exemplars.values", exemplars.values.len()),
+            ("exemplars.label-ends", exemplars.label_ends.len()),
+        ] {
+            same(name, length, "exemplars.timestamps", count)?;
         }
-        ends("exemplars.ends", &exemplars.ends, count)?;
-        same(
-            "exemplars.values",
-            exemplars.values.len(),
-            "exemplars.timestamps",
-            count,
-        )?;
-        same(
-            "exemplars.label-ends",
-            exemplars.label_ends.len(),
-            "exemplars.timestamps",
-            count,
-        )?;
-        ends(
+        pairs(
             "exemplars.label-ends",
             &exemplars.label_ends,
             exemplars.labels.len(),
-        )?;
-        match exemplars.label_ends.iter().any(|end| end % 2 == 1) {
-            true => Err(Breach::Pair),
-            false => Ok(()),
-        }
+        )
     }
 }
 
@@ -179,10 +154,7 @@ pub(super) fn labels(
     labels: &[u32],
 ) -> Result<(), Breach> {
     ends("symbol-ends", symbol_ends, symbol_bytes.len())?;
-    ends("label-ends", label_ends, labels.len())?;
-    if label_ends.iter().any(|end| end % 2 == 1) {
-        return Err(Breach::Pair);
-    }
+    pairs("label-ends", label_ends, labels.len())?;
     if symbol_ends.first().is_some_and(|end| *end != 0) {
         return Err(Breach::FirstSymbol);
     }
@@ -191,6 +163,23 @@ pub(super) fn labels(
         true => Ok(()),
         false => Err(Breach::Text),
     }
+}
+
+/// Whether `label_ends` divides so many symbols into pairs.
+fn pairs(name: &'static str, label_ends: &[u32], length: usize) -> Result<(), Breach> {
+    ends(name, label_ends, length)?;
+    match label_ends.iter().any(|end| end % 2 == 1) {
+        true => Err(Breach::Pair),
+        false => Ok(()),
+    }
+}
+
+/// Whether each series has its end in a column of so many. One with nothing in it may have no ends.
+fn of_series(name: &'static str, its_ends: &[u32], series: usize, count: usize) -> Result<(), Breach> {
+    if count > 0 || !its_ends.is_empty() {
+        same(name, its_ends.len(), "label-ends", series)?;
+    }
+    ends(name, its_ends, count)
 }
 
 /// Whether all that are named are there.
