@@ -157,6 +157,9 @@ async fn an_answer_of_the_issuer_is_good_once_and_for_one_browser() {
         let replayed = client.fetch(answer.as_str()).await;
         assert_eq!(replayed.status(), StatusCode::BAD_REQUEST, "{who} browser");
         assert!(!opens_session(&replayed), "{who} browser");
+        // The gateway's own no: the issuer would take the code twice just as little.
+        let said = replayed.text().await.unwrap();
+        assert!(said.contains("this login is over"), "{who} browser: {said}");
     }
 
     // In a browser with a login under way, whose state is another one.
