@@ -7,6 +7,7 @@ mod latency;
 mod process;
 mod proxy;
 mod reads;
+mod receivers;
 mod samples;
 mod site;
 mod start;
@@ -36,6 +37,8 @@ enum What {
     Watches,
     /// Samples per second and core: decoded, and written through a component and natively.
     Samples,
+    /// Writes taken and handed on, against vmagent and Prometheus: processor time, memory, latency.
+    Receivers,
     /// Samples per second and core that are read back, and the memory that it takes.
     Reads,
     /// One call of a claims plugin, on a kept instance and on a fresh one.
@@ -61,6 +64,7 @@ fn main() -> anyhow::Result<()> {
         What::Tokens => runtime.block_on(tokens::run()),
         What::Watches => runtime.block_on(watches::run()),
         What::Samples => samples::run(&runtime),
+        What::Receivers => runtime.block_on(receivers::run()),
         What::Reads => reads::run(&runtime),
         What::Claims => runtime.block_on(claims::run()),
         What::Start => runtime.block_on(start::run()),

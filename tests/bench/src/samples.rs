@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// A request of Prometheus with its default `max_samples_per_send`.
-const SERIES: usize = 2000;
+pub(crate) const SERIES: usize = 2000;
 
 /// Rounds, in each of which every way has its turn.
 const ROUNDS: usize = 7;
@@ -164,7 +164,7 @@ fn measure(
 }
 
 /// Reads what it is sent and answers as InfluxDB does to a write, and to the plugin's ping.
-async fn sink(directory: &Path, port: u16) -> anyhow::Result<Program> {
+pub(crate) async fn sink(directory: &Path, port: u16) -> anyhow::Result<Program> {
     let file = directory.join("nginx.conf");
     let text = format!(
         "daemon off; worker_processes 1; pid {dir}/nginx.pid;\n\
@@ -209,7 +209,7 @@ async fn plugins(directory: &Path, port: u16) -> anyhow::Result<Plugins> {
 /// series when `distinct` is as large as their number.
 fn request(distinct: usize) -> anyhow::Result<WriteRequest> {
     // Of now, because nobody takes what is older than their retention.
-    let timestamp = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?;
+    let timestamp = now()?;
     let label = |name: &str, value: String| Label {
         name: name.to_owned(),
         value,
@@ -240,12 +240,19 @@ fn request(distinct: usize) -> anyhow::Result<WriteRequest> {
     })
 }
 
-fn compress(message: &impl Message) -> anyhow::Result<Vec<u8>> {
+/// Milliseconds since 1970.
+pub(crate) fn now() -> anyhow::Result<i64> {
+    Ok(i64::try_from(
+        SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis(),
+    )?)
+}
+
+pub(crate) fn compress(message: &impl Message) -> anyhow::Result<Vec<u8>> {
     Ok(snap::raw::Encoder::new().compress_vec(&message.encode_to_vec())?)
 }
 
 /// The same as remote write 2.0 has it, with its symbols in the order in which they are met.
-fn second_version(request: &WriteRequest) -> anyhow::Result<v2::Request> {
+pub(crate) fn second_version(request: &WriteRequest) -> anyhow::Result<v2::Request> {
     let mut second = v2::Request {
         symbols: vec![String::new()],
         ..v2::Request::default()

@@ -165,7 +165,10 @@ fn suite() -> String {
 
 impl Component {
     /// The program of that name, which must be one of this component's.
-    pub(crate) fn find(self, program: &'static str) -> Result<PathBuf, Missing> {
+    ///
+    /// # Errors
+    /// If it is not on this machine.
+    pub fn find(self, program: &'static str) -> Result<PathBuf, Missing> {
         let (directories, place) = match self.origin() {
             Origin::Built {
                 folder,
