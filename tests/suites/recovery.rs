@@ -16,5 +16,8 @@ mod dead_member;
 #[path = "recovery/no_space.rs"]
 mod no_space;
 
+#[path = "recovery/objects.rs"]
+mod objects;
+
 #[path = "recovery/snapshots.rs"]
 mod snapshots;

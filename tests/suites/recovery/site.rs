@@ -27,10 +27,15 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) async fn start(quota: Option<u64>) -> Self {
+        Self::with(quota, None).await
+    }
+
+    pub(crate) async fn with(quota: Option<u64>, kubeconfig: Option<PathBuf>) -> Self {
         let members = Etcd::cluster(3, quota).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         // One member is enough to find the others by.
         let config: ControlPlaneConfig = serde_json::from_value(json!({
+            "kubeconfig": kubeconfig,
             "etcd": {"endpoints": [members[0].endpoint()]},
             "snapshots": {"directory": folder.path().join("snapshots"), "keep": 2},
             "policy": {"silence": format!("{SILENCE_MS}ms"), "settle": "30s"},
