@@ -21,7 +21,7 @@ lab: ## Start every program of the test lab, and stop them on Ctrl-C
 
 soak: ## Lose nothing for minutes while everything fails, for each backend; SECONDS=300
 	tests/lab/install && plugins/build
-	cargo build --locked --workspace --bin witgate --test prometheus
+	cargo build --locked --workspace --bin witgate
 	WITGATE_SOAK_SECONDS=$(or $(SECONDS),300) cargo test --locked --workspace --test prometheus nothing_lost -- \
 		--nocapture --test-threads 1
 
