@@ -38,9 +38,12 @@ pub struct ControlPlane {
 pub struct Moment {
     control_plane: ControlPlane,
     survey: OnceCell<Survey>,
-    nodes: OnceCell<Result<Vec<Value>, String>>,
-    answers: tokio::sync::Mutex<Vec<(Question, Result<Vec<Value>, String>)>>,
+    nodes: OnceCell<Answer>,
+    answers: tokio::sync::Mutex<Vec<(Question, Answer)>>,
 }
+
+/// The objects that were asked for, or why the cluster did not say.
+type Answer = Result<Vec<Value>, String>;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Question {

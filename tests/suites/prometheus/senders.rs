@@ -162,10 +162,8 @@ async fn vmagent_sends_zstd_and_snappy_and_loses_nothing() {
 
 /// The audit line of a request that did not succeed.
 fn refused(world: &World) -> Option<serde_json::Value> {
-    let lines = world.audit().into_iter();
-    lines
-        .filter(|line| line["status"].as_u64() >= Some(u64::from(StatusCode::MULTIPLE_CHOICES.as_u16())))
-        .next_back()
+    let mut lines = world.audit().into_iter();
+    lines.rfind(|line| line["status"].as_u64() >= Some(u64::from(StatusCode::MULTIPLE_CHOICES.as_u16())))
 }
 
 fn now_millis() -> i64 {

@@ -280,7 +280,7 @@ mod tests {
         let data = vec![7_u8; 4096];
         let own = ring::digest::digest(&SHA256, &data);
         let (_directory, path) = file(&data, own.as_ref());
-        assert_eq!(check(&path).await.unwrap(), (4128, hex::encode(&own)));
+        assert_eq!(check(&path).await.unwrap(), (4128, hex::encode(own)));
         for (data, appended, says) in [
             (&data[..], &[0_u8; 32][..], "its digest is"),
             (&data[..4000], own.as_ref(), "whole sectors"),
