@@ -63,18 +63,33 @@ impl Etcd {
             .map(drop)
     }
 
-    /// Compacts, and waits until the space is free in the database.
+    /// Compacts, and waits until the space is free in the database of each voter that answered.
+    ///
+    /// Only the member that is asked waits for its own database (`Physical` in etcd's
+    /// server/etcdserver/v3_server.go); the others free theirs later, and one that is defragmented before
+    /// that keeps what it should have lost. And no revision is compacted to twice. So each voter is asked
+    /// for one more, and the last one for all.
     pub(crate) async fn compact(
         &self,
         seen: &Observation,
         revision: i64,
         time: Duration,
     ) -> Result<(), EtcdError> {
-        let body = json!({"revision": revision.to_string(), "physical": true});
-        match self.lead(seen, None, "kv/compaction", &body, time).await {
-            Err(EtcdError::Call { reason, .. }) if reason.contains("has been compacted") => Ok(()),
-            other => other,
+        let voters = seen
+            .voters()
+            .filter(|voter| seen.survey.status(voter.id).is_some());
+        let voters: Vec<_> = voters.map(|voter| voter.id).collect();
+        let mut next = revision - i64::try_from(voters.len()).unwrap_or(revision);
+        for voter in voters {
+            next += 1;
+            let endpoint = self.endpoint(seen, voter).await?;
+            let body = json!({"revision": next.max(1).to_string(), "physical": true});
+            match self.call(&endpoint, "kv/compaction", &body, time).await {
+                Err(EtcdError::Call { reason, .. }) if reason.contains("has been compacted") => {}
+                other => drop(other?),
+            }
         }
+        Ok(())
     }
 
     /// Clears one alarm of one member.
