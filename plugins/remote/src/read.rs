@@ -1,7 +1,7 @@
 //! Remote read (`prompb/remote.proto`): a query, and the answer in samples.
 
 use witgate_sdk::http::{self, Body};
-use witgate_sdk::storage::{Batch, BatchBuilder, Histogram, MatchOperation, Query, Sample};
+use witgate_sdk::storage::{Batch, BatchBuilder, Histogram, MatchOperation, Matcher, Query, Sample};
 
 use crate::wire::{Damaged, Fields, Value, bytes, integer};
 
@@ -20,6 +20,22 @@ pub enum Form {
     Samples = 0,
     /// Chunks, in a frame for each few of a series.
     Chunks = 1,
+}
+
+/// A query that finds nothing, to see whether there is an answer.
+#[must_use]
+pub fn probe() -> Query {
+    Query {
+        start: 0,
+        end: 0,
+        matchers: vec![Matcher {
+            name: "__name__".to_owned(),
+            operation: MatchOperation::Equal,
+            value: "witgate_check".to_owned(),
+        }],
+        only_series: true,
+        without: None,
+    }
 }
 
 /// A request for one query, of forms in the order in which they are liked.

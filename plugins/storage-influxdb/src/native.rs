@@ -3,9 +3,7 @@
 
 use witgate_remote::read::{self, Form, Samples};
 use witgate_sdk::http::Client;
-use witgate_sdk::storage::{
-    Batch, BatchBuilder, Cursor, Failure, MatchOperation, Matcher, Piece, Query, Rejection,
-};
+use witgate_sdk::storage::{Batch, BatchBuilder, Cursor, Failure, MatchOperation, Piece, Query, Rejection};
 
 use crate::lines::{Fitness, MAX_TIMESTAMP, Symbols, in_range, rejection};
 use crate::server::{Place, Server};
@@ -135,18 +133,7 @@ pub(crate) fn open<C: Client>(server: &Server<C>, place: &Place, mut query: Quer
 
 /// Whether one may read: a query that finds nothing.
 pub(crate) fn probe<C: Client>(server: &Server<C>, place: &Place) -> Result<(), Failure> {
-    let query = Query {
-        start: 0,
-        end: 0,
-        matchers: vec![Matcher {
-            name: "__name__".to_owned(),
-            operation: MatchOperation::Equal,
-            value: "witgate_check".to_owned(),
-        }],
-        only_series: true,
-        without: None,
-    };
-    open(server, place, query).map(drop)
+    open(server, place, read::probe()).map(drop)
 }
 
 impl Cursor for Found {
@@ -170,7 +157,7 @@ mod tests {
     use std::cell::RefCell;
 
     use witgate_sdk::http::{Request, Response, Scripted};
-    use witgate_sdk::storage::Sample;
+    use witgate_sdk::storage::{Matcher, Sample};
 
     use super::*;
 

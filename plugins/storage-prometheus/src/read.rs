@@ -5,9 +5,9 @@ use std::rc::Rc;
 
 use witgate_remote::compress;
 use witgate_remote::frames::{CONTENT_TYPE, FrameError, Frames};
-use witgate_remote::read::{Form, HEADERS, Samples, encode};
+use witgate_remote::read::{self, Form, HEADERS, Samples, encode};
 use witgate_sdk::http::{Client, Response};
-use witgate_sdk::storage::{Cursor, Failure, MatchOperation, Matcher, Piece, Query};
+use witgate_sdk::storage::{Cursor, Failure, Piece, Query};
 
 use crate::endpoint::{Endpoint, failure};
 
@@ -103,18 +103,7 @@ pub(crate) fn probe<C: Client>(
     headers: &[(String, String)],
     habits: &Rc<Habits>,
 ) -> Result<(), Failure> {
-    let query = Query {
-        start: 0,
-        end: 0,
-        matchers: vec![Matcher {
-            name: "__name__".to_owned(),
-            operation: MatchOperation::Equal,
-            value: "witgate_check".to_owned(),
-        }],
-        only_series: true,
-        without: None,
-    };
-    open(endpoint, url, headers, &query, habits).map(drop)
+    open(endpoint, url, headers, &read::probe(), habits).map(drop)
 }
 
 impl Cursor for Answer {
