@@ -219,7 +219,7 @@ impl Recovery {
         Ok(plans)
     }
 
-    /// What all plugins find.
+    /// What all plugins find, in their order.
     pub(crate) async fn diagnose(&self) -> Vec<Diagnosis> {
         let mut all = Vec::new();
         for (planner, plugin) in &self.plugins {
@@ -247,18 +247,12 @@ impl Recovery {
                     .is_none_or(|subject| *subject == finding.subject)
         };
         let (mut found, mut troubles) = (Vec::new(), String::new());
-        for (planner, plugin) in &self.plugins {
-            let moment = Arc::new(self.control_plane.moment());
-            let findings = plugin.diagnose(moment).await.unwrap_or_else(|error| {
-                troubles = format!("{troubles}; {} can't tell: {error}", planner.plugin);
-                Vec::new()
-            });
-            found.extend(
-                findings
-                    .into_iter()
-                    .filter(meant)
-                    .map(|finding| (planner, plugin, finding)),
-            );
+        for ((planner, plugin), diagnosis) in self.plugins.iter().zip(self.diagnose().await) {
+            if let Some(trouble) = diagnosis.trouble {
+                troubles = format!("{troubles}; {} can't tell: {trouble}", planner.plugin);
+            }
+            let meant = diagnosis.findings.into_iter().filter(meant);
+            found.extend(meant.map(|finding| (planner, plugin, finding)));
         }
         let (planner, plugin, finding) = match found.len() {
             1 => found.remove(0),
@@ -334,7 +328,7 @@ impl Recovery {
         let (engine, executor) = (self.engine.clone(), by.to_owned());
         let (tell, told) = oneshot::channel();
         tokio::spawn(async move {
-            let applied = engine.apply(&id, &executor, &()).await;
+            let applied = engine.apply(&id, &executor).await;
             match &applied {
                 Ok(()) => tracing::info!(plan = %id, "the plan is carried out"),
                 Err(error) => tracing::warn!(plan = %id, "the plan stopped: {error}"),

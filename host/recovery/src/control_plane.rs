@@ -10,7 +10,7 @@ use witgate_plugins::recovery::{
 
 use crate::{
     etcd::{Depth, Etcd},
-    executor::{Clock, Executor, Failure, Performed, Task, World},
+    executor::{Clock, Executor, Failure, Task, World},
     kubernetes::{Kube, KubeError, text},
     observation::Observation,
     policy::Policy,
@@ -157,7 +157,7 @@ impl World for ControlPlane {
 
 #[async_trait::async_trait]
 impl Executor for ControlPlane {
-    async fn perform(&self, task: &Task<'_>) -> Result<Performed, Failure> {
+    async fn perform(&self, task: &Task<'_>) -> Result<String, Failure> {
         let etcd = &self.etcd;
         let (seen, time) = (task.seen, self.policy.step_timeout);
         match task.action {
@@ -167,10 +167,7 @@ impl Executor for ControlPlane {
                     .take(etcd, self.clock.now())
                     .await
                     .map_err(failed)?;
-                return Ok(Performed {
-                    detail: record.to_string(),
-                    secret: None,
-                });
+                return Ok(record.to_string());
             }
             Action::MoveLeader(leadership) => etcd.move_leader(seen, leadership, time).await.map_err(failed),
             Action::RemoveMember(member) => etcd.remove(seen, member.id, time).await.map_err(failed),
@@ -193,7 +190,7 @@ impl Executor for ControlPlane {
             // The engine waits itself.
             Action::WaitForMember(_) | Action::ByHand(_) => Ok(()),
         }
-        .map(|()| Performed::default())
+        .map(|()| String::new())
     }
 }
 

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use secrecy::SecretString;
 use witgate_plugins::recovery::{Action, Timestamp, Unavailable};
 
 use crate::{observation::Observation, plan::PlanId};
@@ -20,7 +19,8 @@ pub trait World: Send + Sync + std::fmt::Debug {
 #[async_trait::async_trait]
 pub trait Executor: Send + Sync + std::fmt::Debug {
     /// Carries out the action of a task. Called after the intent is on disk, with the rules checked.
-    async fn perform(&self, task: &Task<'_>) -> Result<Performed, Failure>;
+    /// Returns what the journal is to say about it, which may be nothing.
+    async fn perform(&self, task: &Task<'_>) -> Result<String, Failure>;
 }
 
 /// One action to be carried out.
@@ -36,15 +36,6 @@ pub struct Task<'a> {
     pub action: &'a Action,
     /// The control plane as it was a moment ago, when the rules were checked.
     pub seen: &'a Observation,
-}
-
-/// What was carried out.
-#[derive(Debug, Default)]
-pub struct Performed {
-    /// What to say about it, in the journal and to people.
-    pub detail: String,
-    /// What only the person who carries out the plan may see, once.
-    pub secret: Option<SecretString>,
 }
 
 /// Why it was not, or may not have been.
@@ -76,44 +67,4 @@ impl Clock for SystemClock {
     async fn sleep(&self, time: Duration) {
         tokio::time::sleep(time).await;
     }
-}
-
-/// Who watches a plan being carried out.
-pub trait Audience: Send + Sync {
-    /// A step begins, ends or waits.
-    fn tell(&self, news: News<'_>);
-
-    /// Something that is shown to this person once and kept nowhere.
-    fn reveal(&self, secret: &SecretString);
-}
-
-/// What is told while a plan is carried out.
-#[derive(Clone, Copy, Debug)]
-pub enum News<'a> {
-    /// A step is about to be taken.
-    Begins {
-        /// Which one, from 0.
-        step: usize,
-        /// What it does.
-        action: &'a Action,
-    },
-    /// It was taken; what it is for is being looked for.
-    Settling {
-        /// Which one.
-        step: usize,
-    },
-    /// It is done.
-    Done {
-        /// Which one.
-        step: usize,
-        /// What there is to say about it.
-        detail: &'a str,
-    },
-}
-
-/// Nobody watches.
-impl Audience for () {
-    fn tell(&self, _: News<'_>) {}
-
-    fn reveal(&self, _: &SecretString) {}
 }

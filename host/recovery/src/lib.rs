@@ -39,7 +39,7 @@ pub use config::{ControlPlaneConfig, OpenError};
 pub use control_plane::{ControlPlane, Moment};
 pub use engine::{Engine, EngineError};
 pub use etcd::{EtcdConfig, EtcdError};
-pub use executor::{Audience, Clock, Executor, Failure, News, Performed, SystemClock, Task, World};
+pub use executor::{Clock, Executor, Failure, SystemClock, Task, World};
 pub use journal::{Completion, Dossier, Entry, Event, Journal, JournalError, Progress};
 pub use observation::{
     Census, Hashes, Join, Kubeadm, Kubernetes, Lease, Node, Observation, Pod, Snapshot, Standing,

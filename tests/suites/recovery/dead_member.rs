@@ -48,7 +48,7 @@ async fn a_dead_member_is_removed_and_a_live_one_is_not() {
     site.engine().approve(&early, "bob").await.unwrap();
     site.members[1].restart().await.unwrap();
     site.whole().await;
-    let drifted = site.engine().apply(&early, "test", &()).await.unwrap_err();
+    let drifted = site.engine().apply(&early, "test").await.unwrap_err();
     assert_eq!(drifted.violation().unwrap().rule, Rule::NoDrift, "{drifted}");
 
     site.members[1].kill();

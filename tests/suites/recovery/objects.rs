@@ -100,7 +100,7 @@ async fn what_a_dead_node_leaves_behind_is_removed_and_nothing_else() {
     kubectl.succeed(&["delete", "node", "cp-9"]).await.unwrap();
     kubectl.apply(DEAD).await.unwrap();
     // The Node that the plan means is gone, which is what the step is for; the new one stays.
-    site.engine().apply(&stale, "test", &()).await.unwrap();
+    site.engine().apply(&stale, "test").await.unwrap();
     metadata(&kubectl, "node", "cp-9", "uid").await;
     let ready_one = Action::DeleteNode(object(&kubectl, "node", "cp-8", "").await);
     let refused = site

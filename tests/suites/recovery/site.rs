@@ -134,7 +134,7 @@ impl Site {
     pub(crate) async fn repair(&self, actions: Vec<Action>) {
         let id = self.plan(actions).await.unwrap();
         self.engine().approve(&id, "bob").await.unwrap();
-        self.engine().apply(&id, "test", &()).await.unwrap();
+        self.engine().apply(&id, "test").await.unwrap();
         self.engine().journal().verify().await.unwrap();
     }
 

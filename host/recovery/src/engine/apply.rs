@@ -7,7 +7,7 @@ use witgate_plugins::recovery::{Action, Step};
 use super::{Engine, EngineError};
 use crate::{
     approval, condition,
-    executor::{Audience, News, Performed, Task},
+    executor::Task,
     journal::{Completion, Dossier, Event},
     lease::{self, Fence, LeaseError},
     observation::Observation,
@@ -21,7 +21,6 @@ const LOOK: Duration = Duration::from_secs(1);
 /// One run of an executor.
 struct Run<'a> {
     engine: &'a Engine,
-    audience: &'a dyn Audience,
     /// None only if the rule of one executor is not asked.
     fence: &'a mut Option<Fence>,
     dossier: Dossier,
@@ -30,12 +29,7 @@ struct Run<'a> {
 impl Engine {
     /// Carries a plan out from where it is, until it is done or something is not as it should be.
     /// The same call resumes one that was interrupted.
-    pub async fn apply(
-        &self,
-        id: &PlanId,
-        executor: &str,
-        audience: &dyn Audience,
-    ) -> Result<(), EngineError> {
+    pub async fn apply(&self, id: &PlanId, executor: &str) -> Result<(), EngineError> {
         let space = self.journal.space();
         let mut fence = match Fence::take(space, executor, self.clock.now()).await {
             Ok(fence) => Some(fence),
@@ -50,7 +44,6 @@ impl Engine {
             Ok(dossier) => {
                 let mut run = Run {
                     engine: self,
-                    audience,
                     fence: &mut fence,
                     dossier,
                 };
@@ -107,7 +100,7 @@ impl Run<'_> {
                     text: instruction.text.clone(),
                 });
             }
-            return self.settle(number, step, Performed::default()).await;
+            return self.settle(number, step, "").await;
         }
         let engine = self.engine;
         let scene = engine.scene(&self.dossier, &seen, None);
@@ -124,24 +117,23 @@ impl Run<'_> {
             engine.rules.filter(condition::demand(before, &scene))?;
         }
         let performed = self.perform(number, &step.action, &seen).await;
-        self.settle(number, step, performed?).await
+        self.settle(number, step, &performed?).await
     }
 
-    /// Writes the intent down, and acts.
+    /// Writes the intent down, and acts. What there is to say about it.
     async fn perform(
         &mut self,
         step: usize,
         action: &Action,
         seen: &Observation,
-    ) -> Result<Performed, EngineError> {
+    ) -> Result<String, EngineError> {
         let token = self.token();
         if self.engine.rules.ask(Rule::IntentFirst) {
             let action = action.clone();
             self.write(Event::Intended { step, action, token }).await?;
         }
-        self.audience.tell(News::Begins { step, action });
         if matches!(action, Action::WaitForMember(_)) {
-            return Ok(Performed::default());
+            return Ok(String::new());
         }
         let Self {
             engine,
@@ -156,24 +148,13 @@ impl Run<'_> {
             action,
             seen,
         };
-        match held(engine, fence, engine.executor.perform(&task)).await {
-            Ok(performed) => {
-                if let Some(secret) = &performed.secret {
-                    self.audience.reveal(secret);
-                }
-                Ok(performed)
-            }
-            // It may have happened all the same: what is seen decides.
-            Err(failure) => Ok(Performed {
-                detail: failure.to_string(),
-                secret: None,
-            }),
-        }
+        let performed = held(engine, fence, engine.executor.perform(&task)).await;
+        // It may have happened all the same: what is seen decides.
+        Ok(performed.unwrap_or_else(|failure| failure.to_string()))
     }
 
     /// Looks until a step's effect is there.
-    async fn settle(&mut self, number: usize, step: &Step, performed: Performed) -> Result<(), EngineError> {
-        self.audience.tell(News::Settling { step: number });
+    async fn settle(&mut self, number: usize, step: &Step, detail: &str) -> Result<(), EngineError> {
         let engine = self.engine;
         let patience = match &step.action {
             Action::WaitForMember(awaited) => Duration::from_secs(u64::from(awaited.timeout_seconds)),
@@ -190,19 +171,17 @@ impl Run<'_> {
                         }
                         let unknown = matches!(step.action, Action::ByHand(_) | Action::WaitForMember(_));
                         let seen = unknown.then(|| Box::new(seen));
-                        return self
-                            .done(number, Completion::Taken, &performed.detail, seen)
-                            .await;
+                        return self.done(number, Completion::Taken, detail, seen).await;
                     }
                     Some(missing) => missing,
                 },
                 Err(error) => error.to_string(),
             };
             if engine.clock.now() >= until {
-                let said = if performed.detail.is_empty() {
+                let said = if detail.is_empty() {
                     String::new()
                 } else {
-                    format!("{}; ", performed.detail)
+                    format!("{}; ", detail)
                 };
                 return Err(EngineError::NotDone {
                     step: number,
@@ -244,9 +223,7 @@ impl Run<'_> {
             detail: detail.to_owned(),
             seen,
         };
-        self.write(event).await?;
-        self.audience.tell(News::Done { step, detail });
-        Ok(())
+        self.write(event).await
     }
 
     fn approved(&self) -> Result<(), EngineError> {

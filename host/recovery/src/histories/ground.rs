@@ -15,7 +15,7 @@ use witgate_plugins::recovery::{
 
 use super::{memory::Memory, schedule::pause, truth};
 use crate::{
-    executor::{Clock, Executor, Failure, Performed, Task, World},
+    executor::{Clock, Executor, Failure, Task, World},
     observation::{Join, Kubeadm, Kubernetes, Lease, Node, Observation, Pod, Snapshot, quorum},
     plan::PlanId,
     silence::Silence,
@@ -348,7 +348,7 @@ impl World for Process {
 
 #[async_trait::async_trait]
 impl Executor for Process {
-    async fn perform(&self, task: &Task<'_>) -> Result<Performed, Failure> {
+    async fn perform(&self, task: &Task<'_>) -> Result<String, Failure> {
         pause().await;
         {
             let mut ground = self.ground.lock().unwrap();
@@ -358,7 +358,7 @@ impl Executor for Process {
             ground.act(task.action, task.plan);
         }
         pause().await;
-        Ok(Performed::default())
+        Ok(String::new())
     }
 }
 

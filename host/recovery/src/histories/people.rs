@@ -236,7 +236,7 @@ impl History {
             .map(|(place, (engine, id))| {
                 let task: Task<'_> = Box::pin(async move {
                     // Why it stopped is in the journal.
-                    let _ = engine.apply(id, &format!("executor-{place}"), &()).await;
+                    let _ = engine.apply(id, &format!("executor-{place}")).await;
                 });
                 task
             });

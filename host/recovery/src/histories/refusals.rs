@@ -307,7 +307,7 @@ fn approved_replacement() -> (History, PlanId) {
 }
 
 fn applying(history: &History, id: &PlanId) -> String {
-    finish(history.engine().apply(id, "executor", &()))
+    finish(history.engine().apply(id, "executor"))
         .unwrap_err()
         .to_string()
 }
