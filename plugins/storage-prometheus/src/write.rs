@@ -6,7 +6,8 @@ use witgate_sdk::http::Client;
 use witgate_sdk::storage::{Batch, Failure, Family, Receipt, Rejection};
 
 use crate::endpoint::{Endpoint, failure, failure_saying, said};
-use crate::{Remote, Version, names};
+use crate::names::Names;
+use crate::{Remote, Version};
 
 /// About how many bytes go into one request: Prometheus itself sends far less, and receivers take at
 /// least 32 MiB.
@@ -30,8 +31,8 @@ pub(crate) fn write<C: Client>(
     };
     let mut pieces = pieces(batch);
     if !remote.utf8_names {
-        let faults: Vec<_> = batch.series().map(names::fault).collect();
-        pieces.retain(|piece| match faults.get(piece.series).copied().flatten() {
+        let mut names = Names::new(batch);
+        pieces.retain(|piece| match names.fault(&batch.labels[piece.labels.clone()]) {
             Some(fault) => {
                 writer.rejected.extend(piece.reject(fault));
                 false
