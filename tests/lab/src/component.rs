@@ -1,5 +1,7 @@
 //! Defines the components, where their programs are, and what happens when one is not there.
 
+mod capability;
+
 use std::{
     collections::BTreeSet,
     env,
@@ -18,8 +20,13 @@ use sha2::{Digest as _, Sha256};
 pub enum Component {
     /// etcd and etcdctl.
     Etcd,
+    /// etcd of the 3.5 line, which older clusters run.
+    Etcd35,
     /// kube-apiserver and kubectl, with etcd.
     Kubernetes,
+    /// kubeadm and kube-controller-manager, with Kubernetes; and the right to give this machine
+    /// addresses.
+    ControlPlane,
     /// The lab's own kubelet, with Kubernetes.
     Kubelet,
     /// slapd and its offline tools.
@@ -40,13 +47,30 @@ pub enum Component {
     OidcProvider,
 }
 
-/// A program that a component needs and that this machine does not have.
+/// What a component needs and this machine does not have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{component}: {program} is not {place}; run tests/lab/install {component}")]
-pub struct Missing {
-    component: Component,
-    program: &'static str,
-    place: String,
+pub enum Missing {
+    /// A program.
+    #[error("{component}: {program} is not {place}; run tests/lab/install {component}")]
+    Program {
+        /// Whose program.
+        component: Component,
+        /// Its file's name.
+        program: &'static str,
+        /// Where it was looked for.
+        place: String,
+    },
+    /// A right of this process, which no install gives.
+    #[error(
+        "{component}: needs {capability}; be root, or run it in \
+         `unshare --user --map-root-user --net sh -c 'ip link set lo up && ...'`"
+    )]
+    Capability {
+        /// What needs it.
+        component: Component,
+        /// The right's name in capabilities(7).
+        capability: &'static str,
+    },
 }
 
 /// Where a program comes from, which is where it is looked for.
@@ -169,46 +193,67 @@ impl Component {
     /// # Errors
     /// If it is not on this machine.
     pub fn find(self, program: &'static str) -> Result<PathBuf, Missing> {
-        let (directories, place) = match self.origin() {
+        let directory = match self.origin() {
             Origin::Built {
                 folder,
                 pin,
                 go_mod,
                 sources,
-            } => {
-                let version = pinned_version(go_mod, pin);
-                let directory = cache().join(format!("{folder}-{version}{}", source_key(sources)));
-                let place = format!("in {}", directory.display());
-                (vec![directory], place)
-            }
-            Origin::Npm { folder, sources } => {
-                let directory = cache().join(format!("{folder}{}", source_key(sources)));
-                let place = format!("in {}", directory.display());
-                (vec![directory], place)
-            }
-            Origin::Packaged => {
-                let path = env::var_os("PATH").unwrap_or_default();
-                let directories = env::split_paths(&path)
-                    .chain(SERVER_PATHS.map(PathBuf::from))
-                    .collect();
-                (directories, "on PATH".to_owned())
-            }
+            } => format!("{folder}-{}{}", pinned_version(go_mod, pin), source_key(sources)),
+            Origin::Npm { folder, sources } => format!("{folder}{}", source_key(sources)),
+            Origin::Packaged => return self.find_packaged(program),
         };
+        let directory = cache().join(directory);
+        let place = format!("in {}", directory.display());
+        self.look(program, [directory], place)
+    }
+
+    /// A program of the system's, by name.
+    pub(crate) fn find_packaged(self, program: &'static str) -> Result<PathBuf, Missing> {
+        let path = env::var_os("PATH").unwrap_or_default();
+        let directories = env::split_paths(&path).chain(SERVER_PATHS.map(PathBuf::from));
+        self.look(program, directories, "on PATH".to_owned())
+    }
+
+    fn look(
+        self,
+        program: &'static str,
+        directories: impl IntoIterator<Item = PathBuf>,
+        place: String,
+    ) -> Result<PathBuf, Missing> {
         directories
             .into_iter()
             .map(|directory| directory.join(program))
             .find(|candidate| is_executable(candidate))
-            .ok_or(Missing {
+            .ok_or(Missing::Program {
                 component: self,
                 program,
                 place,
             })
     }
 
+    /// The version that is pinned, such as `v1.36.3`; nothing for what the system has.
+    pub(crate) fn version(self) -> Option<&'static str> {
+        match self.origin() {
+            Origin::Built { pin, go_mod, .. } => Some(pinned_version(go_mod, pin)),
+            Origin::Npm { .. } | Origin::Packaged => None,
+        }
+    }
+
     fn find_all(self) -> Result<(), Missing> {
         match self {
             Self::Kubernetes => Self::Etcd.find_all()?,
             Self::Kubelet => Self::Kubernetes.find_all()?,
+            Self::ControlPlane => {
+                Self::Kubernetes.find_all()?;
+                self.find_packaged("ip")?;
+                if let Some(capability) = capability::lacking() {
+                    return Err(Missing::Capability {
+                        component: self,
+                        capability,
+                    });
+                }
+            }
             _ => {}
         }
         self.programs()
@@ -219,7 +264,9 @@ impl Component {
     fn programs(self) -> &'static [&'static str] {
         match self {
             Self::Etcd => &["etcd", "etcdctl"],
+            Self::Etcd35 => &["etcd"],
             Self::Kubernetes => &["kube-apiserver", "kubectl"],
+            Self::ControlPlane => &["kubeadm", "kube-controller-manager"],
             Self::Kubelet => &["lab-kubelet"],
             Self::Chromium => &["chromium", "chromedriver", "certutil"],
             Self::OpenLdap => &["slapd", "slapadd"],
@@ -240,7 +287,13 @@ impl Component {
                 go_mod: include_str!("../go/etcd/go.mod"),
                 sources: &[],
             },
-            Self::Kubernetes => Origin::Built {
+            Self::Etcd35 => Origin::Built {
+                folder: "etcd35",
+                pin: "go.etcd.io/etcd/server/v3",
+                go_mod: include_str!("../go/etcd35/go.mod"),
+                sources: &[],
+            },
+            Self::Kubernetes | Self::ControlPlane => Origin::Built {
                 folder: "kubernetes",
                 pin: "k8s.io/kubernetes",
                 go_mod: include_str!("../go/kubernetes/go.mod"),
@@ -284,6 +337,8 @@ impl fmt::Display for Component {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Etcd => "etcd",
+            Self::Etcd35 => "etcd35",
+            Self::ControlPlane => "control-plane",
             Self::Kubernetes => "kubernetes",
             Self::Kubelet => "kubelet",
             Self::Chromium => "chromium",
@@ -346,7 +401,9 @@ mod tests {
     fn every_pin_names_a_version() {
         for component in [
             Component::Etcd,
+            Component::Etcd35,
             Component::Kubernetes,
+            Component::ControlPlane,
             Component::Kubelet,
             Component::Dex,
             Component::CurrentPrometheus,
@@ -397,7 +454,7 @@ mod tests {
 
     #[test]
     fn a_missing_program_says_how_to_get_it() {
-        let missing = Missing {
+        let missing = Missing::Program {
             component: Component::Dex,
             program: "dex",
             place: "on PATH".to_owned(),

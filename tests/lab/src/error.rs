@@ -119,6 +119,10 @@ pub enum Error {
         source: rcgen::Error,
     },
 
+    /// All addresses that the lab gives to nodes are taken.
+    #[error("no free address for a node in 198.18.0.0/15")]
+    NoNetwork,
+
     /// All ports that the lab hands out are taken.
     #[error("no free port on 127.0.0.1 between {first} and {last}")]
     NoPort {

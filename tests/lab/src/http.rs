@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reqwest::{Certificate, Client, ClientBuilder};
+use reqwest::{Certificate, Client, ClientBuilder, Identity};
 use rustls::crypto::ring;
 use serde_json::Value;
 
@@ -36,6 +36,22 @@ pub fn client_trusting(authority: &str) -> Result<Client, Error> {
     let root = Certificate::from_pem(authority.as_bytes()).map_err(Error::http(what))?;
     builder()
         .tls_certs_only([root])
+        .build()
+        .map_err(Error::http(what))
+}
+
+/// A client that shows a certificate (its PEM and its key's, in a row), and trusts as
+/// [`client_trusting`].
+///
+/// # Errors
+/// If `authority` or `identity` cannot be read.
+pub fn client_identified(authority: &str, identity: &str) -> Result<Client, Error> {
+    let what = "the client's certificates";
+    let root = Certificate::from_pem(authority.as_bytes()).map_err(Error::http(what))?;
+    let identity = Identity::from_pem(identity.as_bytes()).map_err(Error::http(what))?;
+    builder()
+        .tls_certs_only([root])
+        .identity(identity)
         .build()
         .map_err(Error::http(what))
 }

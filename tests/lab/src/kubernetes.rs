@@ -1,7 +1,7 @@
 //! Defines a Kubernetes control plane: kube-apiserver on etcd, with PKI and RBAC, without controllers.
 
 mod kubeconfig;
-mod kubectl;
+pub(crate) mod kubectl;
 
 use std::{
     fs,

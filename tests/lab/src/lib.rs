@@ -14,6 +14,7 @@
 
 mod chromium;
 mod component;
+mod control_plane;
 mod dex;
 mod error;
 mod etcd;
@@ -39,6 +40,7 @@ pub use rustix::process::Signal;
 pub use self::{
     chromium::Chromium,
     component::{Component, Missing, require},
+    control_plane::{ControlPlane, ControlPlaneNode, ControlPlaneOptions, EtcdLine, EtcdMember},
     dex::{Dex, DexOptions, GroupNames, TokenRequest, Tokens},
     error::Error,
     etcd::Etcd,

@@ -37,12 +37,17 @@ pub(crate) enum Readiness {
 impl Service {
     /// Starts the program and waits until it serves.
     pub(crate) async fn start(launch: Launch, readiness: Readiness) -> Result<Self, Error> {
-        let mut service = Self {
-            process: Process::spawn(launch)?,
-            readiness,
-        };
+        let mut service = Self::spawn(launch, readiness)?;
         service.ready().await?;
         Ok(service)
+    }
+
+    /// Starts the program; [`ready`](Self::ready) waits, so that several can start at once.
+    pub(crate) fn spawn(launch: Launch, readiness: Readiness) -> Result<Self, Error> {
+        Ok(Self {
+            process: Process::spawn(launch)?,
+            readiness,
+        })
     }
 
     /// Kills the program if it runs, and starts it on the same directory and ports.
@@ -55,7 +60,8 @@ impl Service {
         self.process.stop(STOP_GRACE).await
     }
 
-    async fn ready(&mut self) -> Result<(), Error> {
+    /// Waits until the program serves.
+    pub(crate) async fn ready(&mut self) -> Result<(), Error> {
         let readiness = &self.readiness;
         self.process
             .ready(READY_WITHIN, async |process: &Process| {

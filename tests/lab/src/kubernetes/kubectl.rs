@@ -20,6 +20,9 @@ use crate::{
 /// A command that has not ended by then hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Everything that the lab starts is on this machine.
+pub(crate) const NO_PROXY: &str = "127.0.0.1,localhost,198.18.0.0/15";
+
 /// kubectl with the flags and files of one identity.
 #[derive(Debug, Clone)]
 pub struct Kubectl {
@@ -165,7 +168,7 @@ impl Kubectl {
         let own = [
             ("HOME", self.home.path().into()),
             ("KUBECONFIG", self.kubeconfig.clone().into()),
-            ("NO_PROXY", "127.0.0.1,localhost".into()),
+            ("NO_PROXY", NO_PROXY.into()),
         ];
         own.into_iter().chain(self.settings.iter().cloned())
     }
