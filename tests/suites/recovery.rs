@@ -13,6 +13,12 @@ mod corrupt;
 #[path = "recovery/dead_member.rs"]
 mod dead_member;
 
+#[path = "recovery/desk.rs"]
+mod desk;
+
+#[path = "recovery/kubeadm.rs"]
+mod kubeadm;
+
 #[path = "recovery/no_space.rs"]
 mod no_space;
 

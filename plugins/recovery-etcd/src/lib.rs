@@ -30,7 +30,19 @@ pub struct Config {
     /// How long a member has to be silent from everywhere to be reported as dead, in seconds. The
     /// gateway has a time of its own for what may be removed. Default: 300.
     pub silence_seconds: u64,
+    /// Classes of findings that are left to another plugin: `dead-member` beside recovery-kubeadm, which
+    /// finds the node with the member. Default: none.
+    pub except: Vec<String>,
 }
+
+const CLASSES: [&str; 6] = [
+    quorum_lost::CLASS,
+    dead_member::CLASS,
+    corrupt::CLASS,
+    no_space::CLASS,
+    fragmented::CLASS,
+    lagging::CLASS,
+];
 
 /// The plugin.
 #[derive(Debug)]
@@ -46,6 +58,7 @@ impl Default for Config {
             full_percent: 80,
             lag: 5000,
             silence_seconds: 300,
+            except: Vec::new(),
         }
     }
 }
@@ -61,6 +74,11 @@ impl Recovery for Etcd {
             if !(1..=99).contains(&percent) {
                 return Err(format!("{name} is {percent}, and has to be 1 to 99"));
             }
+        }
+        let unknown = |class: &&String| !CLASSES.contains(&class.as_str());
+        if let Some(class) = config.except.iter().find(unknown) {
+            let classes = CLASSES.join(", ");
+            return Err(format!("except has {class:?}, and there are {classes}"));
         }
         Ok(Self(config))
     }
@@ -84,6 +102,7 @@ impl Recovery for Etcd {
         findings.extend(no_space::find(&survey, self.0.full_percent));
         findings.extend(fragmented::find(&survey, percent, bytes));
         findings.extend(lagging::find(&survey, self.0.lag));
+        findings.retain(|finding| !self.0.except.contains(&finding.class));
         Ok(findings)
     }
 
@@ -98,7 +117,10 @@ impl Recovery for Etcd {
             lagging::CLASS => lagging::plan(&survey, &finding.subject),
             other => Err(Refusal::new(
                 "unknown-finding",
-                format!("{other} is none of the 6 things that this plugin finds"),
+                format!(
+                    "{other} is none of the {} things that this plugin finds",
+                    CLASSES.len()
+                ),
                 "Ask the plugin that found it.",
             )),
         }

@@ -131,6 +131,19 @@ mod tests {
     }
 
     #[test]
+    fn what_another_plugin_answers_for_is_left_to_it() {
+        let config = |class: &str| Config {
+            except: vec![class.to_owned()],
+            ..Config::default()
+        };
+        let plugin = Etcd::new(config("dead-member")).unwrap();
+        let mut survey = well();
+        kill(&mut survey, 2);
+        assert!(plugin.diagnose(&Seeing(survey)).unwrap().is_empty());
+        assert!(Etcd::new(config("dead-node")).is_err());
+    }
+
+    #[test]
     fn a_lost_quorum_is_for_people() {
         let mut survey = well();
         kill(&mut survey, 2);
