@@ -7,6 +7,9 @@ mod site;
 #[path = "recovery/command_line.rs"]
 mod command_line;
 
+#[path = "recovery/console.rs"]
+mod console;
+
 #[path = "recovery/corrupt.rs"]
 mod corrupt;
 

@@ -29,6 +29,7 @@ use witgate_identity::{OAuthError, Principal, Revocation, Revoked, SessionId, To
 use crate::{
     audit::via,
     gateway::{Answer, Gateway},
+    limits::TooMany,
     metrics::Route,
     routes::{self, Shown},
     wiring::Wiring,
@@ -70,13 +71,24 @@ impl RevocationRequest {
 }
 
 /// Why a request of this API is refused.
-struct Refused {
-    code: StatusCode,
+pub(crate) struct Refused {
+    pub(crate) code: StatusCode,
     reason: &'static str,
-    message: String,
+    pub(crate) message: String,
 }
 
 type Outcome = Result<Response, Refused>;
+
+impl Refused {
+    /// Somebody asks too often.
+    pub(crate) fn too_many(error: &TooMany) -> Self {
+        Self {
+            code: StatusCode::TOO_MANY_REQUESTS,
+            reason: "TooManyRequests",
+            message: error.to_string(),
+        }
+    }
+}
 
 /// Who one is to the gateway.
 pub(crate) async fn whoami(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {

@@ -4,6 +4,7 @@ mod consent;
 mod kubeconfig;
 mod metrics;
 mod page;
+pub(crate) mod recovery;
 mod revocations;
 
 pub(crate) use consent::{authorize, decide_authorize, decide_device, device};

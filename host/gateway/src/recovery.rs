@@ -1,5 +1,9 @@
 //! The control plane that the gateway can repair: its plugins, who may have it repaired, and the plans.
 
+mod bundle;
+
+pub(crate) use bundle::Bundle;
+
 use std::{
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
@@ -15,7 +19,7 @@ use witgate_plugins::{
 };
 use witgate_recovery::{
     ControlPlane, ControlPlaneConfig, Dossier, Engine, EngineError, Entry, Journal, Observation, OpenError,
-    PlanId, Planner, Standing, SystemClock,
+    PlanId, Planner, Policy, Standing, SystemClock,
 };
 use witgate_state::State;
 
@@ -96,13 +100,13 @@ pub(crate) struct PlanStatus {
 }
 
 /// What one plugin says is wrong.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Diagnosis {
     pub(crate) plugin: String,
     pub(crate) findings: Vec<Finding>,
     /// Why the plugin can't tell.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) trouble: Option<String>,
 }
 
@@ -203,7 +207,13 @@ impl Recovery {
         })
     }
 
-    async fn plans(&self) -> Result<Vec<PlanStatus>, RepairError> {
+    /// What the operator decides.
+    pub(crate) fn policy(&self) -> &Policy {
+        self.control_plane.policy()
+    }
+
+    /// The plans, oldest first.
+    pub(crate) async fn plans(&self) -> Result<Vec<PlanStatus>, RepairError> {
         let mut plans = Vec::new();
         for id in self.engine.journal().plans().await.map_err(EngineError::from)? {
             let dossier = self.dossier(&id).await?;

@@ -1,5 +1,6 @@
 //! `witgate recovery`: what is wrong with a control plane, and the plans that repair it, for people.
 
+mod bundle;
 mod shown;
 
 use std::time::Duration;
@@ -59,6 +60,8 @@ pub(crate) async fn run(command: &RecoveryCommand) -> anyhow::Result<()> {
             }
             Ok(())
         }
+        RecoveryCommand::Bundle(args) => bundle::print(&Desk::new(args).await?).await,
+        RecoveryCommand::Verify { file } => bundle::verify(file),
     }
 }
 

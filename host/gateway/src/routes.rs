@@ -62,6 +62,7 @@ pub(crate) fn router(gateway: &Arc<Gateway>, serves: &Serves) -> Router {
             .route("/revocations/lift", post(console::lift))
             .route("/prometheus", get(console::metrics))
             .route("/prometheus/doctor", post(console::examine))
+            .merge(console::recovery::routes())
             .route("/device", get(console::device).post(console::decide_device))
             .route(
                 "/oauth/authorize",
@@ -101,6 +102,7 @@ pub(crate) fn router(gateway: &Arc<Gateway>, serves: &Serves) -> Router {
                 post(api::recovery::abandon),
             )
             .route("/gateway/v1/recovery/journal", get(api::recovery::journal))
+            .route("/gateway/v1/recovery/bundle", get(api::recovery::bundle))
             .route("/webhooks/token-review", post(webhooks::token_review))
             .route("/style.css", get(console::style))
             .route("/livez", get(livez))

@@ -26,6 +26,18 @@ pub struct Approval {
     pub expires: Timestamp,
 }
 
+impl Plan {
+    /// How many people have to agree to it.
+    pub fn approvals_needed(&self, policy: &Policy) -> usize {
+        needed(self, policy)
+    }
+
+    /// Whether this person's approval would count; the violation says why not.
+    pub fn may_be_approved_by(&self, by: &str, policy: &Policy) -> Result<(), Violation> {
+        may_approve(self, policy, by)
+    }
+}
+
 /// How many people have to agree.
 pub(crate) fn needed(plan: &Plan, policy: &Policy) -> usize {
     match plan.proposal.mode {

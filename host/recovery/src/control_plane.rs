@@ -79,6 +79,11 @@ impl ControlPlane {
         self.snapshots.take(&self.etcd, self.clock.now()).await
     }
 
+    /// The snapshots that are kept, oldest first.
+    pub async fn snapshots(&self) -> Result<Vec<Record>, SnapshotError> {
+        self.snapshots.list().await
+    }
+
     fn kube(&self) -> Result<&Kube, Unavailable> {
         let none = || Unavailable("no kubeconfig is configured for recovery".to_owned());
         self.kube.as_ref().ok_or_else(none)

@@ -4,6 +4,7 @@
 //! afterwards without that being seen. The journal is in the gateway's state and not in the cluster
 //! that is being repaired. What a plan's state is follows from its entries and nothing else.
 
+mod chain;
 mod dossier;
 mod entry;
 
@@ -13,6 +14,7 @@ use ring::digest::{SHA256, digest as hash};
 use witgate_plugins::recovery::Timestamp;
 use witgate_state::{Change, Outcome, Pair, ScanLimit, Space, State, Transaction};
 
+pub use chain::Chain;
 pub use dossier::{Dossier, Progress};
 pub use entry::{Completion, Entry, Event};
 
@@ -180,38 +182,6 @@ impl Journal {
         let found = self.all(b"open/").await?;
         let other = found.into_iter().find(|(key, _)| Some(key) != own.as_ref());
         Ok(other.map(|(_, what)| String::from_utf8_lossy(&what).into_owned()))
-    }
-
-    /// All entries, oldest first, after checking the whole chain.
-    pub async fn verify(&self) -> Result<Vec<Entry>, JournalError> {
-        let head = parse_head(self.space.get(HEAD).await?.as_deref())?;
-        let (mut next, mut previous) = (0, String::new());
-        let mut entries = Vec::new();
-        for (key, bytes) in self.all(b"entry/").await? {
-            // What was added after the head was read belongs to the next look.
-            if next == head.next {
-                break;
-            }
-            if key != entry_key(next) {
-                return Err(JournalError::Broken(format!("entry {next} is not there")));
-            }
-            let entry = parse(&bytes, next)?;
-            if entry.number != next || entry.previous != previous {
-                return Err(JournalError::Broken(format!(
-                    "entry {next} does not follow the one before it"
-                )));
-            }
-            previous = digest(&bytes);
-            next += 1;
-            entries.push(entry);
-        }
-        if head.next != next || head.digest != previous {
-            let wanted = head.next;
-            return Err(JournalError::Broken(format!(
-                "it ends after {next} entries of {wanted}"
-            )));
-        }
-        Ok(entries)
     }
 
     async fn entry(&self, number: u64) -> Result<Entry, JournalError> {

@@ -27,6 +27,7 @@ mod journal;
 mod kubernetes;
 mod lease;
 mod observation;
+mod outlook;
 mod plan;
 mod policy;
 mod projection;
@@ -40,10 +41,11 @@ pub use control_plane::{ControlPlane, Moment};
 pub use engine::{Engine, EngineError};
 pub use etcd::{EtcdConfig, EtcdError};
 pub use executor::{Clock, Executor, Failure, SystemClock, Task, World};
-pub use journal::{Completion, Dossier, Entry, Event, Journal, JournalError, Progress};
+pub use journal::{Chain, Completion, Dossier, Entry, Event, Journal, JournalError, Progress};
 pub use observation::{
     Census, Hashes, Join, Kubeadm, Kubernetes, Lease, Node, Observation, Pod, Snapshot, Standing,
 };
+pub use outlook::Outlook;
 pub use plan::{Plan, PlanId, Planner};
 pub use policy::Policy;
 pub use rules::{Rule, Violation};

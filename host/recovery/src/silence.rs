@@ -74,8 +74,10 @@ impl Known {
     /// Returns what is to be written, if that is worth it.
     fn note(&mut self, survey: &mut Survey) -> Option<Vec<u8>> {
         let now = survey.taken;
-        let broken =
-            self.cluster != survey.cluster_id || now.saturating_sub(self.looked) > GAP || now < self.looked;
+        let broken = self.cluster != survey.cluster_id || now.abs_diff(self.looked) > GAP;
+        // Looks overlap, and one that was begun before another may end after it: it can contradict a
+        // silence, and begins none.
+        let late = !broken && now < self.looked;
         let before = if broken {
             BTreeMap::new()
         } else {
@@ -90,14 +92,17 @@ impl Known {
             let silent = of.clone().any(|sighting| sighting.seen == Seen::Silent)
                 && of.all(|sighting| sighting.seen != Seen::Answers);
             if silent {
-                let first = before.get(&member.id).copied().unwrap_or(now);
+                let known = before.get(&member.id).copied();
+                let Some(first) = known.or((!late).then_some(now)) else {
+                    continue;
+                };
                 since.insert(member.id, first);
                 member.silent_since = Some(first);
             }
         }
         let changed = since != before || broken;
         self.cluster = survey.cluster_id;
-        self.looked = now;
+        self.looked = if late { self.looked } else { now };
         self.since = since;
         if !changed && now.saturating_sub(self.written) < WRITTEN_EVERY {
             return None;
@@ -153,5 +158,28 @@ mod tests {
             "nobody looked meanwhile"
         );
         assert_eq!(since(&mut known, 5000 + GAP, &[Seen::Unknown]), None);
+    }
+
+    #[test]
+    fn looks_that_overlap_break_no_silence_and_one_that_is_late_begins_none() {
+        let mut known = Known::default();
+        let silent = [Seen::Silent];
+        assert_eq!(since(&mut known, 1000, &silent), Some(1000));
+        assert_eq!(since(&mut known, 5000, &silent), Some(1000));
+        assert_eq!(
+            since(&mut known, 4000, &silent),
+            Some(1000),
+            "begun before, ended after"
+        );
+        assert_eq!(since(&mut known, 6000, &silent), Some(1000));
+        assert_eq!(since(&mut known, 5500, &[Seen::Answers]), None);
+        assert_eq!(
+            since(&mut known, 7000, &silent),
+            Some(7000),
+            "it was seen meanwhile"
+        );
+        assert_eq!(since(&mut known, 8000, &[Seen::Answers]), None);
+        assert_eq!(since(&mut known, 7500, &silent), None, "it was seen since");
+        assert_eq!(since(&mut known, 9000, &silent), Some(9000));
     }
 }

@@ -254,7 +254,12 @@ async fn a_dead_node_is_found_and_all_that_it_leaves_behind_goes() {
         ],
     );
     let journal = desk.says("bob", &["journal"]).await.unwrap();
+    let bundle = desk.says("bob", &["bundle"]).await.unwrap();
     for secret in ["0123456789abcdef", "the key of the authority", "the password of"] {
-        assert!(!journal.contains(secret), "{secret}");
+        assert!(!journal.contains(secret) && !bundle.contains(secret), "{secret}");
+    }
+    // What they say of themselves beside that is there.
+    for known in ["stale-certificates", "bootstrap-token-abcdef", "etcd-2_0123"] {
+        assert!(bundle.contains(known), "{known}: {bundle}");
     }
 }

@@ -137,6 +137,15 @@ pub(crate) async fn journal(State(gateway): State<Arc<Gateway>>, request: Reques
     .await
 }
 
+/// `GET /gateway/v1/recovery/bundle`.
+pub(crate) async fn bundle(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
+    as_principal(&gateway, request, async |wiring, principal, _| {
+        let bundle = of(wiring, principal)?.bundle(&principal.user).await?;
+        Ok(Json(bundle).into_response())
+    })
+    .await
+}
+
 /// Does something with a plan, and answers with what has become of it.
 async fn with_plan(
     gateway: &Gateway,
@@ -153,7 +162,8 @@ async fn with_plan(
     .await
 }
 
-fn of<'a>(wiring: &'a Wiring, principal: &Principal) -> Result<&'a Recovery, Refused> {
+/// The control plane's repair, for one who may have it repaired.
+pub(crate) fn of<'a>(wiring: &'a Wiring, principal: &Principal) -> Result<&'a Recovery, Refused> {
     let configured = wiring.config.recovery.as_ref().zip(wiring.recovery.as_ref());
     let Some((config, recovery)) = configured else {
         return Err(Refused {

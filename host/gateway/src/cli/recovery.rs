@@ -45,6 +45,14 @@ pub(crate) enum RecoveryCommand {
     },
     /// Check the whole journal and print it: one entry a line, as JSON, for the record of an incident.
     Journal(RecoveryArgs),
+    /// Print all that is known of an incident as one JSON document: what is seen and found now, the plans,
+    /// approvals, snapshots, and the journal. There is no secret in it.
+    Bundle(RecoveryArgs),
+    /// Check a bundle's journal and plans, without a gateway.
+    Verify {
+        /// What `bundle` has printed.
+        file: std::path::PathBuf,
+    },
 }
 
 /// Which gateway, and how it is shown.

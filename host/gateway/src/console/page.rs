@@ -7,7 +7,7 @@ use http::{HeaderValue, StatusCode, header};
 use maud::{DOCTYPE, Markup, html};
 use witgate_identity::{Client, Method, Principal, SessionSummary};
 
-use super::{Administration, kubeconfig, metrics, revocations};
+use super::{Administration, kubeconfig, metrics, recovery, revocations};
 use crate::wiring::Wiring;
 
 /// Nothing is loaded from anywhere but here, nothing is framed, and forms are sent here only.
@@ -102,6 +102,7 @@ pub(super) fn home(
         (identity(principal, claims))
         (clusters(wiring))
         (metrics::section(wiring, principal))
+        (recovery::section(wiring, principal))
         @if !own.is_empty() {
             section aria-labelledby="sessions" {
                 h2 id="sessions" { "Your sessions" }

@@ -34,7 +34,7 @@ pub struct Dossier {
 }
 
 /// How far a plan has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Progress {
     /// It waits for people.
