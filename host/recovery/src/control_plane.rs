@@ -1,6 +1,9 @@
 //! A real control plane: what the engine sees and acts with, and what plugins see with.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use serde_json::Value;
 use tokio::sync::OnceCell;
@@ -40,6 +43,8 @@ pub struct Moment {
     survey: OnceCell<Survey>,
     nodes: OnceCell<Answer>,
     answers: tokio::sync::Mutex<Vec<(Question, Answer)>>,
+    /// That the cluster was waited for in vain, which is not done again for each question.
+    away: OnceLock<String>,
 }
 
 /// The objects that were asked for, or why the cluster did not say.
@@ -66,6 +71,7 @@ impl ControlPlane {
             survey: OnceCell::new(),
             nodes: OnceCell::new(),
             answers: tokio::sync::Mutex::default(),
+            away: OnceLock::new(),
         }
     }
 
@@ -221,6 +227,9 @@ impl Moment {
             of,
         } = &question;
         let kube = self.control_plane.kube()?;
+        if let Some(away) = self.away.get() {
+            return Err(Unavailable(away.clone()));
+        }
         let answer = match of {
             Of::Name(name) => kube
                 .get(resource, namespace, name)
@@ -228,9 +237,17 @@ impl Moment {
                 .map(|found| found.into_iter().collect()),
             Of::Selector(selector) => kube.list(resource, namespace, selector).await,
         };
-        let answer = answer.map_err(|error| error.to_string());
+        let answer = answer.map_err(|error| self.unanswered(&error));
         answers.push((question, answer.clone()));
         answer.map_err(Unavailable)
+    }
+
+    fn unanswered(&self, error: &KubeError) -> String {
+        let text = error.to_string();
+        if error.away {
+            self.away.get_or_init(|| text.clone());
+        }
+        text
     }
 
     async fn heartbeats(&self) -> Vec<(String, bool, String)> {
@@ -238,7 +255,7 @@ impl Moment {
             let nodes = KubeResource::core("nodes");
             let kube = self.control_plane.kube().map_err(|error| error.to_string())?;
             let listed = kube.list(&nodes, "", "").await;
-            listed.map_err(|error| error.to_string())
+            listed.map_err(|error| self.unanswered(&error))
         });
         let Ok(nodes) = nodes.await else { return Vec::new() };
         let heartbeat = |node: &Value| {

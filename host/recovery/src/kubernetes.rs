@@ -3,9 +3,12 @@
 mod act;
 mod facts;
 
+use std::time::Duration;
+
 use http::{Method, Request};
 use kube::Client;
 use serde_json::Value;
+use tokio::time::timeout;
 use witgate_plugins::recovery::KubeResource;
 
 /// Objects of one page of a list.
@@ -13,6 +16,14 @@ const PAGE: usize = 500;
 
 /// Pages of one list: no control plane that this is for has more nodes or pods in kube-system.
 const MAX_PAGES: usize = 40;
+
+/// How long the API may take to say what there is before it counts as away. An apiserver whose etcd has
+/// lost its quorum takes connections and does not answer for a minute; one that is well lists a
+/// cluster's nodes in much less than a second.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// How long a change may take: it waits for webhooks, of which each has at most 30 s.
+const CHANGE: Duration = Duration::from_secs(60);
 
 /// A cluster's API.
 #[derive(Clone)]
@@ -29,6 +40,8 @@ pub(crate) struct KubeError {
     reason: String,
     /// The status of the answer, if there was one.
     pub(crate) code: Option<u16>,
+    /// Whether it was waited for in vain.
+    pub(crate) away: bool,
 }
 
 impl Kube {
@@ -78,6 +91,7 @@ impl Kube {
             path: base,
             reason: format!("there are more than {} objects", PAGE * MAX_PAGES),
             code: None,
+            away: false,
         })
     }
 
@@ -87,6 +101,7 @@ impl Kube {
             path: path.to_owned(),
             reason,
             code,
+            away: false,
         };
         // Names come from plugins too, and one with a slash would be another object's path.
         let segments = path.split_once('?').map_or(path, |(path, _)| path);
@@ -105,10 +120,15 @@ impl Kube {
             .header(http::header::CONTENT_TYPE, kind)
             .body(bytes)
             .map_err(|error| failed(error.to_string(), None))?;
-        match self.client.request::<Value>(request).await {
-            Ok(answer) => Ok(answer),
-            Err(kube::Error::Api(status)) => Err(failed(status.message.clone(), Some(status.code))),
-            Err(error) => Err(failed(error.to_string(), None)),
+        let patience = if method == Method::GET { ANSWER } else { CHANGE };
+        match timeout(patience, self.client.request::<Value>(request)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(kube::Error::Api(status))) => Err(failed(status.message.clone(), Some(status.code))),
+            Ok(Err(error)) => Err(failed(error.to_string(), None)),
+            Err(_) => Err(KubeError {
+                away: true,
+                ..failed(format!("no answer within {} s", patience.as_secs()), None)
+            }),
         }
     }
 }

@@ -14,8 +14,9 @@ use crate::{
     client,
 };
 
-/// How long one request may take.
-const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long one request may take. A look at a control plane that has lost its quorum waits for its members
+/// and its apiservers, for each plugin, for 5 s at a time.
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The most that an answer may have.
 const ANSWER_BYTES: usize = 256 << 20;
