@@ -10,6 +10,9 @@ mod command_line;
 #[path = "recovery/console.rs"]
 mod console;
 
+#[path = "recovery/control_plane.rs"]
+mod control_plane;
+
 #[path = "recovery/corrupt.rs"]
 mod corrupt;
 
@@ -28,5 +31,11 @@ mod no_space;
 #[path = "recovery/objects.rs"]
 mod objects;
 
+#[path = "recovery/refused.rs"]
+mod refused;
+
 #[path = "recovery/snapshots.rs"]
 mod snapshots;
+
+#[path = "recovery/traffic.rs"]
+mod traffic;

@@ -177,6 +177,12 @@ impl ControlPlane {
         controllers::root(self.dir.path()).join("etc/kubernetes/pki")
     }
 
+    /// A client of the apiservers, as the administrator, for more than kubectl can do in the time.
+    #[must_use]
+    pub fn client(&self) -> reqwest::Client {
+        self.api.client()
+    }
+
     /// kubectl as the administrator, through the load balancer.
     ///
     /// # Errors

@@ -6,7 +6,9 @@ use std::{
 };
 
 use tokio::{io::AsyncWriteExt as _, process::Command};
-use witgate_lab::{Etcd, Gateway, Port};
+use witgate_lab::{ControlPlane, Etcd, Gateway, Port, eventually};
+
+use super::site::SOON;
 
 const USERS: [&str; 3] = ["alice", "bob", "carol"];
 
@@ -33,8 +35,8 @@ fn etcd(config: &str) -> String {
     )
 }
 
-/// What kubeadm's plugin is granted and told.
-fn kubeadm() -> String {
+/// `config` is what the plugin for kubeadm is told besides.
+fn kubeadm(config: &str) -> String {
     format!(
         "  kubeadm:
     kind: recovery
@@ -47,10 +49,15 @@ fn kubeadm() -> String {
         - {{resource: configmaps, namespace: kube-system, names: [kubeadm-config]}}
         - {{resource: leases, group: coordination.k8s.io, namespace: kube-system}}
         - {{resource: secrets, namespace: kube-system}}
-    config: {{nodes: [etcd-1, etcd-2, etcd-3], silenceSeconds: 1, learningSeconds: 1}}
+    config: {{{config}silenceSeconds: 1, learningSeconds: 1}}
 ",
         file = plugin("kubeadm").display()
     )
+}
+
+/// One member is enough to find the others by.
+fn endpoint(members: &[Etcd]) -> String {
+    format!("{{endpoints: ['{}']}}", members[0].endpoint())
 }
 
 async fn hash(password: &str) -> String {
@@ -70,16 +77,30 @@ async fn hash(password: &str) -> String {
 impl Desk {
     /// With the plugin for etcd, which is told `config`.
     pub(crate) async fn start(members: &[Etcd], config: &str) -> Self {
-        Self::with(members, &etcd(config), "etcd", None).await
+        Self::with(&endpoint(members), &etcd(config), "etcd", None).await
     }
 
     /// With both plugins, and Kubernetes.
     pub(crate) async fn of_kubeadm(members: &[Etcd], kubeconfig: &Path) -> Self {
-        let plugins = etcd("silenceSeconds: 1, except: [dead-member]") + &kubeadm();
-        Self::with(members, &plugins, "etcd, kubeadm", Some(kubeconfig)).await
+        let plugins =
+            etcd("silenceSeconds: 1, except: [dead-member]") + &kubeadm("nodes: [etcd-1, etcd-2, etcd-3], ");
+        Self::with(&endpoint(members), &plugins, "etcd, kubeadm", Some(kubeconfig)).await
     }
 
-    async fn with(members: &[Etcd], plugins: &str, names: &str, kubeconfig: Option<&Path>) -> Self {
+    /// At a control plane that kubeadm made, with both plugins: over TLS, and to etcd with a certificate of its authority.
+    pub(crate) async fn at(control_plane: &ControlPlane) -> Self {
+        let pki = control_plane.pki().join("etcd");
+        let etcd_at = format!(
+            "{{endpoints: ['{}'], caFile: '{pki}/ca.crt', certificateFile: '{pki}/healthcheck-client.crt', keyFile: '{pki}/healthcheck-client.key'}}",
+            control_plane.node(0).etcd_endpoint(),
+            pki = pki.display()
+        );
+        let kubeconfig = control_plane.admin_kubeconfig();
+        let plugins = etcd("silenceSeconds: 1") + &kubeadm("");
+        Self::with(&etcd_at, &plugins, "etcd, kubeadm", Some(&kubeconfig)).await
+    }
+
+    async fn with(etcd_at: &str, plugins: &str, names: &str, kubeconfig: Option<&Path>) -> Self {
         let port = Port::free().unwrap();
         let directory = tempfile::tempdir().unwrap();
         let mut users = String::new();
@@ -104,14 +125,13 @@ plugins:
   plugins: [{names}]
   operators: {{users: [alice, bob]}}
   controlPlane:
-{kubeconfig}    etcd: {{endpoints: ['{endpoint}']}}
+{kubeconfig}    etcd: {etcd_at}
     snapshots: {{directory: snapshots}}
     policy: {{silence: 1500ms}}
 ",
             address = port.address(),
             number = port.address().port(),
             kubeconfig = kubeconfig.unwrap_or_default(),
-            endpoint = members[0].endpoint(),
         );
         let gateway = Gateway::start_in(directory, &config).await.unwrap();
         Self { gateway, port }
@@ -136,5 +156,33 @@ plugins:
         } else {
             Err(text(output.stderr))
         }
+    }
+
+    /// Looks until something like this is diagnosed.
+    pub(crate) async fn finds(&self, words: &str) {
+        self.until("diagnose", words).await;
+    }
+
+    /// Looks until the status says so.
+    pub(crate) async fn sees(&self, words: &str) {
+        self.until("status", words).await;
+    }
+
+    async fn until(&self, command: &str, words: &str) {
+        let look = async || {
+            let said = self.says("alice", &[command]).await?;
+            if said.contains(words) { Ok(()) } else { Err(said) }
+        };
+        eventually(&format!("{command} says {words:?}"), SOON, look)
+            .await
+            .unwrap();
+    }
+
+    /// Has alice ask for a plan, and gives its id.
+    pub(crate) async fn planned(&self, class: &str) -> String {
+        let planned = async || self.says("alice", &["plan", class]).await;
+        let plan = eventually("there is a plan", SOON, planned).await.unwrap();
+        let id = plan.lines().next().and_then(|line| line.strip_prefix("plan "));
+        id.unwrap().to_owned()
     }
 }

@@ -29,6 +29,10 @@ impl Api {
         })
     }
 
+    pub(super) fn client(&self) -> Client {
+        self.client.clone()
+    }
+
     /// Registers a Node that is Ready, as its kubelet does and kubeadm marks it; gives its UID. One
     /// that is there already becomes Ready.
     pub(super) async fn register(&self, node: &ControlPlaneNode) -> Result<String, Error> {
