@@ -36,6 +36,16 @@ impl Plan {
     pub fn may_be_approved_by(&self, by: &str, policy: &Policy) -> Result<(), Violation> {
         may_approve(self, policy, by)
     }
+
+    /// Whether enough people have approved, at this moment; the violation says how many are missing.
+    pub fn is_approved(
+        &self,
+        policy: &Policy,
+        approvals: &[Approval],
+        now: Timestamp,
+    ) -> Result<(), Violation> {
+        enough(self, policy, approvals, now)
+    }
 }
 
 /// How many people have to agree.

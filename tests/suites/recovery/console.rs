@@ -165,6 +165,7 @@ async fn a_dead_member_is_repaired_by_two_people_without_a_script() {
         "</span>quorum: 2 of 2 voters alive, 2 needed, 0 more may fail</ins>",
         "to be taken</ins>",
     ]);
+    assert!(!asked.text.contains("Carry it out"), "{}", asked.text);
     assert!(!asked.text.contains("Approve this plan"), "{}", asked.text);
     let unapproved = alice.press(&format!("{place}/apply"), &[]).await;
     assert_eq!(unapproved.status, StatusCode::CONFLICT);
@@ -177,6 +178,7 @@ async fn a_dead_member_is_repaired_by_two_people_without_a_script() {
         .await
         .assert_has(&["Approve this plan", "Nobody yet"]);
     assert_eq!(bob.press(&format!("{place}/approve"), &[]).await.place(), place);
+    alice.open(&place).await.assert_has(&["Carry it out"]);
     assert_eq!(alice.press(&format!("{place}/apply"), &[]).await.place(), place);
     let done = alice.reads(&place, "finished</span>").await;
     done.assert_has(&["2 of 2 steps done", "bob approved it", "step 2 is done"]);

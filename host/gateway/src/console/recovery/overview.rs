@@ -194,7 +194,7 @@ fn list(plans: &[PlanStatus]) -> Markup {
                 table {
                     thead { tr {
                         th scope="col" { "Plan" } th scope="col" { "What it does" } th scope="col" { "Asked for by" }
-                        th scope="col" { "It" } th scope="col" class="number" { "Steps done" }
+                        th scope="col" { "State" } th scope="col" class="number" { "Steps done" }
                     } }
                     tbody {
                         @for plan in plans.iter().rev() {
@@ -202,7 +202,7 @@ fn list(plans: &[PlanStatus]) -> Markup {
                                 td data-label="Plan" { (link(&plan.id)) }
                                 td data-label="What it does" { (plan.summary) }
                                 td data-label="Asked for by" { (plan.requester) }
-                                td data-label="It" { (progress(plan.progress)) }
+                                td data-label="State" { (progress(plan.progress)) }
                                 td data-label="Steps done" class="number" { (plan.done) " of " (plan.steps) }
                             }
                         }

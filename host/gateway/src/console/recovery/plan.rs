@@ -1,5 +1,7 @@
 //! A plan: what it repairs, what each step changes, who agreed, and how far it is.
 
+use std::time::UNIX_EPOCH;
+
 use maud::{Markup, html};
 use witgate_identity::Principal;
 use witgate_plugins::recovery::{Action, Step};
@@ -15,7 +17,7 @@ pub(super) fn content(recovery: &Recovery, dossier: &Dossier, principal: &Princi
         section aria-labelledby="plan" {
             h1 id="plan" { (plan.proposal.summary) }
             table class="facts" {
-                tr { th scope="row" { "It" } td role="status" {
+                tr { th scope="row" { "State" } td role="status" {
                     (progress(dossier.progress)) ", " (dossier.next) " of " (plan.proposal.steps.len()) " steps done"
                     @if dossier.progress == Progress::Running { span class="quiet" { "; this page comes again every 3 seconds meanwhile" } }
                     @if let Some(reason) = stopped(dossier) { br; span role="alert" class="bad wrap" { (reason) } }
@@ -83,14 +85,20 @@ fn people(recovery: &Recovery, dossier: &Dossier, principal: &Principal) -> Mark
                         Err(violation) => span { "You can't approve it: " (violation.says) "." },
                     }
                 }
-                (carry_out(dossier))
+                (carry_out(recovery, dossier))
             }
         }
     }
 }
 
 /// The buttons that have it carried out, and given up.
-fn carry_out(dossier: &Dossier) -> Markup {
+fn carry_out(recovery: &Recovery, dossier: &Dossier) -> Markup {
+    let now = UNIX_EPOCH
+        .elapsed()
+        .map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
+    let approved = dossier
+        .plan
+        .is_approved(recovery.policy(), &dossier.approvals, now);
     let steps = &dossier.plan.proposal.steps;
     let mut left = steps.iter().skip(dossier.next);
     let lets_in = left.any(|step| matches!(step.action, Action::MintJoinMaterial(_)));
@@ -108,7 +116,9 @@ fn carry_out(dossier: &Dossier) -> Markup {
                 span class="quiet" { "say so when it is; then go on with the plan" }
             }
         }
-        @if lets_in {
+        @if let Err(violation) = approved {
+            p { "It can be carried out when it is approved: " (violation.says) "." }
+        } @else if lets_in {
             p { "It lets a node join, with what only the person who applies it may see. Carry it out on a machine of yours, with the key that opens the escrow:" }
             pre { code { "witgate recovery apply --server URL --identity FILE " (dossier.id.label()) } }
         } @else {
