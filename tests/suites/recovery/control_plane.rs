@@ -129,7 +129,7 @@ async fn no_secret_is_told(desk: &Desk, control_plane: &ControlPlane) {
 
 /// Sees to it that a node's member is not etcd's leader. When that dies, what is asked of the apiservers
 /// during the election fails for a second, which is etcd's and not what is shown here.
-async fn follow(control_plane: &ControlPlane, index: usize) {
+pub(crate) async fn follow(control_plane: &ControlPlane, index: usize) {
     let status = etcd_status(control_plane, index).await;
     if status["leader"] != status["header"]["member_id"] {
         return;

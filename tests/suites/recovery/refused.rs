@@ -3,7 +3,7 @@
 
 use witgate_lab::{Component, ControlPlane, ControlPlaneOptions, require};
 
-use super::desk::Desk;
+use super::{control_plane::follow, desk::Desk};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_that_came_back_stays_and_so_does_one_without_which_there_is_no_quorum() {
@@ -14,6 +14,7 @@ async fn a_member_that_came_back_stays_and_so_does_one_without_which_there_is_no
     let mut control_plane = ControlPlane::start(options).await.unwrap();
     let desk = Desk::at(&control_plane).await;
 
+    follow(&control_plane, 2).await;
     control_plane.node_mut(2).kill();
     control_plane.set_ready(2, false).await.unwrap();
     desk.finds("dead-member  degraded  member cp-3").await;
