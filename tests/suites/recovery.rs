@@ -22,6 +22,9 @@ mod dead_member;
 #[path = "recovery/desk.rs"]
 mod desk;
 
+#[path = "recovery/joining.rs"]
+mod joining;
+
 #[path = "recovery/kubeadm.rs"]
 mod kubeadm;
 

@@ -15,11 +15,12 @@ use serde::{Deserialize, Serialize};
 use tokio::{sync::oneshot, task::AbortHandle};
 use witgate_plugins::{
     Plugins, Recovery as Plugin,
-    recovery::{Finding, RecoveryError},
+    recovery::{Action, Finding, RecoveryError},
 };
 use witgate_recovery::{
-    ControlPlane, ControlPlaneConfig, Dossier, Engine, EngineError, Entry, Journal, Observation, OpenError,
-    PlanId, Planner, Policy, Standing, SystemClock,
+    Admission, ControlPlane, ControlPlaneConfig, Dossier, Engine, EngineError, Entry, Escrow, EscrowError,
+    Journal, Observation, OpenError, PlanId, Planner, Policy, Progress, Record, SnapshotError, Standing,
+    SystemClock,
 };
 use witgate_state::State;
 
@@ -73,6 +74,8 @@ pub(crate) struct Status {
     /// How many more voters may fail; negative when nothing can be committed.
     pub(crate) tolerance: i64,
     pub(crate) plans: Vec<PlanStatus>,
+    pub(crate) newest_snapshot: Option<Record>,
+    pub(crate) escrow: Option<EscrowStatus>,
     pub(crate) observation: Observation,
 }
 
@@ -97,6 +100,15 @@ pub(crate) struct PlanStatus {
     pub(crate) progress: witgate_recovery::Progress,
     pub(crate) done: usize,
     pub(crate) steps: usize,
+}
+
+/// The authorities' files that are put aside, without them.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct EscrowStatus {
+    pub(crate) node: String,
+    pub(crate) at: u64,
+    pub(crate) recipients: Vec<String>,
 }
 
 /// What one plugin says is wrong.
@@ -128,6 +140,15 @@ pub(crate) enum RepairError {
     Engine(#[from] EngineError),
     #[error(transparent)]
     Plugin(#[from] RecoveryError),
+    #[error(transparent)]
+    Escrow(#[from] EscrowError),
+    #[error(transparent)]
+    Snapshots(#[from] SnapshotError),
+    #[error(
+        "step {} lets a node join, which takes the authorities' files: `witgate recovery apply --identity FILE` \
+         opens the escrow", .0 + 1
+    )]
+    NoAdmission(usize),
     #[error("{0}")]
     NotFound(String),
 }
@@ -203,6 +224,12 @@ impl Recovery {
             quorum: census.quorum(),
             tolerance: observation.tolerance(),
             plans: self.plans().await?,
+            newest_snapshot: self.control_plane.snapshots().await?.pop(),
+            escrow: self.control_plane.escrow().await?.map(|escrow| EscrowStatus {
+                node: escrow.node,
+                at: escrow.at,
+                recipients: escrow.recipients,
+            }),
             observation,
         })
     }
@@ -329,16 +356,40 @@ impl Recovery {
 
     /// Gives a plan up.
     pub(crate) async fn abandon(&self, id: &PlanId, by: &str, reason: &str) -> Result<(), RepairError> {
-        Ok(self.engine.abandon(id, by, reason).await?)
+        self.engine.abandon(id, by, reason).await?;
+        let dossier = self.dossier(id).await?;
+        if minting(&dossier).any(|step| step < dossier.next) {
+            revoke(&self.control_plane, id).await;
+        }
+        Ok(())
     }
 
     /// Has a plan carried out, or gone on with. Returns when it is refused, is done, or is under way:
     /// it goes on whether or not anybody waits.
-    pub(crate) async fn apply(&self, id: PlanId, by: &str) -> Result<(), RepairError> {
-        let (engine, executor) = (self.engine.clone(), by.to_owned());
+    pub(crate) async fn apply(
+        &self,
+        id: PlanId,
+        by: &str,
+        admission: Option<Admission>,
+    ) -> Result<(), RepairError> {
+        let dossier = self.dossier(&id).await?;
+        // Before anything is done, and not when it comes to that step.
+        let step = minting(&dossier).find(|step| *step >= dossier.next && !dossier.is_over());
+        if let Some(step) = step.filter(|_| admission.is_none()) {
+            return Err(RepairError::NoAdmission(step));
+        }
+        let control_plane = match admission {
+            Some(admission) => self.control_plane.admitting(admission),
+            None => self.control_plane.clone(),
+        };
+        let engine = self.engine.acting_with(Arc::new(control_plane.clone()));
+        let executor = by.to_owned();
         let (tell, told) = oneshot::channel();
         tokio::spawn(async move {
             let applied = engine.apply(&id, &executor).await;
+            if matches!(applied, Err(EngineError::Over(Progress::Abandoned))) && step.is_some() {
+                revoke(&control_plane, &id).await;
+            }
             match &applied {
                 Ok(()) => tracing::info!(plan = %id, "the plan is carried out"),
                 Err(error) => tracing::warn!(plan = %id, "the plan stopped: {error}"),
@@ -352,9 +403,41 @@ impl Recovery {
         }
     }
 
+    /// Puts the authorities' files aside, sealed, in the place of those before.
+    pub(crate) async fn keep_escrow(&self, escrow: &Escrow, by: &str) -> Result<(), RepairError> {
+        self.control_plane.keep_escrow(escrow).await?;
+        let Escrow { node, recipients, .. } = escrow;
+        tracing::info!(node, ?recipients, by, "the authorities' files are in escrow");
+        Ok(())
+    }
+
+    /// What was put aside.
+    pub(crate) async fn escrow(&self) -> Result<Escrow, RepairError> {
+        let none = || {
+            RepairError::NotFound(
+                "nothing is in escrow: run `witgate recovery escrow` on a control-plane node".to_owned(),
+            )
+        };
+        self.control_plane.escrow().await?.ok_or_else(none)
+    }
+
     /// The whole journal, checked.
     pub(crate) async fn journal(&self) -> Result<Vec<Entry>, RepairError> {
         Ok(self.engine.journal().verify().await.map_err(EngineError::from)?)
+    }
+}
+
+/// The steps that make join material.
+fn minting(dossier: &Dossier) -> impl Iterator<Item = usize> {
+    let steps = dossier.plan.proposal.steps.iter().enumerate();
+    let minting = steps.filter(|(_, step)| matches!(step.action, Action::MintJoinMaterial(_)));
+    minting.map(|(number, _)| number)
+}
+
+/// Nobody waits any more for the node that was to join.
+async fn revoke(control_plane: &ControlPlane, id: &PlanId) {
+    if let Err(error) = control_plane.revoke(id).await {
+        tracing::warn!(plan = %id, "join material of a plan that was given up is left, and expires: {error}");
     }
 }
 

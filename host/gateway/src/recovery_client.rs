@@ -1,17 +1,24 @@
 //! `witgate recovery`: what is wrong with a control plane, and the plans that repair it, for people.
 
 mod bundle;
+mod escrow;
+mod joining;
 mod shown;
 
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use http::{HeaderMap, HeaderValue, header};
+use secrecy::ExposeSecret;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
-    cli::recovery::{PlanArgs, RecoveryArgs, RecoveryCommand},
-    remote_client::{Connection, Credential},
+    cli::{
+        GatewayArgs,
+        recovery::{ApplyArgs, PlanArgs, RecoveryArgs, RecoveryCommand},
+    },
+    remote_client::{Connection, Credential, Reply},
 };
 
 /// How often is looked how far a plan has come.
@@ -47,12 +54,13 @@ pub(crate) async fn run(command: &RecoveryCommand) -> anyhow::Result<()> {
             desk.show(&desk.get(&path(plan, "")?).await?, shown::plan)
         }
         RecoveryCommand::Approve(plan) => act(plan, "/approve", &json!({})).await,
-        RecoveryCommand::Apply(plan) | RecoveryCommand::Resume(plan) => carry_out(plan).await,
+        RecoveryCommand::Apply(args) | RecoveryCommand::Resume(args) => carry_out(args).await,
         RecoveryCommand::Confirm { plan, step } => {
             let step = step.checked_sub(1).context("steps are counted from 1")?;
             act(plan, "/confirm", &json!({"step": step})).await
         }
         RecoveryCommand::Abandon { plan, reason } => act(plan, "/abandon", &json!({"reason": reason})).await,
+        RecoveryCommand::Escrow(args) => escrow::run(args).await,
         RecoveryCommand::Journal(args) => {
             let entries = Desk::new(args).await?.get("/journal").await?;
             for entry in entries.as_array().into_iter().flatten() {
@@ -71,15 +79,27 @@ async fn act(plan: &PlanArgs, action: &str, body: &Value) -> anyhow::Result<()> 
 }
 
 /// Has a plan carried out and prints what happens, until it ends or stops.
-async fn carry_out(plan: &PlanArgs) -> anyhow::Result<()> {
+async fn carry_out(ApplyArgs { plan, identity }: &ApplyArgs) -> anyhow::Result<()> {
     let desk = Desk::new(&plan.args).await?;
     let before = desk.get(&path(plan, "")?).await?;
     let mut printed = shown::entries(&before).len();
-    let mut dossier = desk.post(&path(plan, "/apply")?, &json!({})).await?;
+    let invitation = joining::invite(&desk, &before, identity.as_deref()).await?;
+    let with = match &invitation {
+        Some(invitation) => json!({"join": invitation.admission()}),
+        None => json!({}),
+    };
+    let mut dossier = desk.post(&path(plan, "/apply")?, &with).await?;
     loop {
         let entries = shown::entries(&dossier);
         for entry in entries.iter().skip(printed) {
-            println!("{}", shown::entry(entry));
+            let line = shown::entry(entry);
+            let told = invitation
+                .as_ref()
+                .and_then(|invitation| invitation.write_into(&line));
+            println!(
+                "{}",
+                told.as_ref().map_or(line.as_str(), ExposeSecret::expose_secret)
+            );
         }
         printed = entries.len();
         match dossier.get("progress").and_then(Value::as_str) {
@@ -108,9 +128,16 @@ fn path(plan: &PlanArgs, action: &str) -> anyhow::Result<String> {
 impl Desk {
     async fn new(args: &RecoveryArgs) -> anyhow::Result<Self> {
         Ok(Self {
-            connection: Connection::new(&args.gateway)?,
-            credential: Credential::of(&args.gateway).await?,
             json: args.json,
+            ..Self::at(&args.gateway).await?
+        })
+    }
+
+    async fn at(gateway: &GatewayArgs) -> anyhow::Result<Self> {
+        Ok(Self {
+            connection: Connection::new(gateway)?,
+            credential: Credential::of(gateway).await?,
+            json: false,
         })
     }
 
@@ -134,17 +161,36 @@ impl Desk {
 
     async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         let path = format!("{BASE}{path}");
-        let kind = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let body = serde_json::to_vec(body)?;
+        let (headers, body) = json_body(body)?;
         let reply = self
             .connection
-            .post(&path, &self.credential, HeaderMap::from_iter([kind]), body)
+            .post(&path, &self.credential, headers, body)
             .await?;
         answered(&reply)
     }
+
+    async fn put(&self, path: &str, body: &impl Serialize) -> anyhow::Result<()> {
+        let path = format!("{BASE}{path}");
+        let (headers, body) = json_body(body)?;
+        let reply = self
+            .connection
+            .put(&path, &self.credential, headers, body)
+            .await?;
+        done(&reply)
+    }
 }
 
-fn answered(reply: &crate::remote_client::Reply) -> anyhow::Result<Value> {
-    ensure!(reply.status.is_success(), "{}: {}", reply.status, reply.line());
+fn json_body(body: &impl Serialize) -> anyhow::Result<(HeaderMap, Vec<u8>)> {
+    let kind = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok((HeaderMap::from_iter([kind]), serde_json::to_vec(body)?))
+}
+
+fn answered(reply: &Reply) -> anyhow::Result<Value> {
+    done(reply)?;
     serde_json::from_slice(&reply.body).context("the gateway's answer can't be read")
+}
+
+fn done(reply: &Reply) -> anyhow::Result<()> {
+    ensure!(reply.status.is_success(), "{}: {}", reply.status, reply.line());
+    Ok(())
 }

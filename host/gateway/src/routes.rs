@@ -101,6 +101,10 @@ pub(crate) fn router(gateway: &Arc<Gateway>, serves: &Serves) -> Router {
                 "/gateway/v1/recovery/plans/{id}/abandon",
                 post(api::recovery::abandon),
             )
+            .route(
+                "/gateway/v1/recovery/escrow",
+                get(api::recovery::escrow).put(api::recovery::keep_escrow),
+            )
             .route("/gateway/v1/recovery/journal", get(api::recovery::journal))
             .route("/gateway/v1/recovery/bundle", get(api::recovery::bundle))
             .route("/webhooks/token-review", post(webhooks::token_review))

@@ -3,7 +3,7 @@
 use witgate_plugins::recovery::{Action, Condition, KubeResource, MemberId, ObjectIdentity};
 
 use crate::{
-    observation::{Hashes, Kubernetes, Observation, Standing, fragmentation},
+    observation::{Hashes, Join, Kubernetes, Observation, Standing, fragmentation},
     policy::millis,
     rules::{self, Rule, Scene, Violation},
 };
@@ -113,17 +113,11 @@ fn holds(condition: &Condition, scene: &Scene<'_>) -> Result<(), String> {
         }
         Condition::SnapshotFresh => rules::fresh(scene).map_err(|violation| violation.says),
         Condition::JoinMaterialThere => {
-            let there = kubernetes(seen)?
-                .join
-                .iter()
-                .any(|join| join.plan == scene.plan && join.token && join.certificates);
+            let there = made(scene)?.any(|join| join.token && join.certificates);
             check(there, "0 of 2 are".to_owned())
         }
         Condition::JoinMaterialGone => {
-            let there = kubernetes(seen)?
-                .join
-                .iter()
-                .any(|join| join.plan == scene.plan && (join.token || join.certificates));
+            let there = made(scene)?.any(|join| join.token || join.certificates);
             check(!there, "they are not".to_owned())
         }
     }
@@ -136,6 +130,14 @@ fn leader(leader: Option<MemberId>) -> String {
 fn kubernetes(seen: &Observation) -> Result<&Kubernetes, String> {
     let found = seen.kubernetes.as_ref();
     found.ok_or_else(|| "0 apiservers answer".to_owned())
+}
+
+/// What the plan made for joining.
+fn made<'a>(scene: &Scene<'a>) -> Result<impl Iterator<Item = &'a Join>, String> {
+    let made = kubernetes(scene.seen)?.join.as_ref();
+    let made = made.ok_or("the gateway may not list the Secrets in kube-system")?;
+    let plan = scene.plan;
+    Ok(made.iter().filter(move |join| join.plan == plan))
 }
 
 fn present(seen: &Kubernetes, resource: &KubeResource, object: &ObjectIdentity) -> Result<bool, String> {

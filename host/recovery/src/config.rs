@@ -14,6 +14,7 @@ use crate::{
     control_plane::ControlPlane,
     etcd::{Etcd, EtcdConfig, EtcdError},
     executor::Clock,
+    join::{self, Safe},
     kubernetes::Kube,
     policy::Policy,
     silence::Silence,
@@ -24,8 +25,9 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ControlPlaneConfig {
-    /// A kubeconfig with which the control plane's objects can be read and changed. Without it only
-    /// etcd is seen and repaired.
+    /// A kubeconfig with which the control plane's objects can be read and changed. Its authority is
+    /// what `kube-public/cluster-info` is compared with before a node is let in. Without it only etcd is
+    /// seen and repaired.
     #[serde(default)]
     pub kubeconfig: Option<PathBuf>,
     /// How etcd is reached.
@@ -71,6 +73,7 @@ impl ControlPlaneConfig {
             },
             snapshots: SnapshotConfig {
                 directory: base.join(&self.snapshots.directory),
+                etcdutl: from(&self.snapshots.etcdutl),
                 ..self.snapshots.clone()
             },
             policy: self.policy.clone(),
@@ -97,13 +100,19 @@ impl ControlPlane {
         state: &dyn State,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OpenError> {
-        let kube = match &config.kubeconfig {
-            Some(file) => Some(Kube::new(client(file).await?)),
-            None => None,
+        let (kube, authorities) = match &config.kubeconfig {
+            Some(file) => {
+                let (client, authorities) = client(file).await?;
+                (Some(Kube::new(client)), authorities)
+            }
+            None => (None, Vec::new()),
         };
         Ok(Self {
             etcd: Etcd::open(&config.etcd).await?,
             kube,
+            authorities: authorities.into(),
+            admission: None,
+            safe: Safe::open(state)?,
             snapshots: Snapshots::new(config.snapshots.clone()),
             silence: Silence::open(state).await?,
             clock,
@@ -112,7 +121,8 @@ impl ControlPlane {
     }
 }
 
-async fn client(file: &Path) -> Result<kube::Client, OpenError> {
+/// A client by a kubeconfig, and the hashes of the authorities that it trusts.
+async fn client(file: &Path) -> Result<(kube::Client, Vec<String>), OpenError> {
     let wrong = |reason: &dyn std::fmt::Display| OpenError::Kubeconfig {
         file: file.display().to_string(),
         reason: reason.to_string(),
@@ -120,5 +130,12 @@ async fn client(file: &Path) -> Result<kube::Client, OpenError> {
     let kubeconfig = Kubeconfig::read_from(file).map_err(|error| wrong(&error))?;
     let options = KubeConfigOptions::default();
     let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await;
-    kube::Client::try_from(config.map_err(|error| wrong(&error))?).map_err(|error| wrong(&error))
+    let config = config.map_err(|error| wrong(&error))?;
+    let authorities = config.root_cert.iter().flatten();
+    let authorities = authorities
+        .map(|der| join::key_hash(der))
+        .collect::<Result<_, _>>();
+    let authorities = authorities.map_err(|error| wrong(&error))?;
+    let client = kube::Client::try_from(config).map_err(|error| wrong(&error))?;
+    Ok((client, authorities))
 }

@@ -14,8 +14,10 @@ use witgate_plugins::recovery::{
 use crate::{
     etcd::{Depth, Etcd},
     executor::{Clock, Executor, Failure, Task, World},
+    join::{Admission, Escrow, EscrowError, Joining, Safe},
     kubernetes::{Kube, KubeError, text},
     observation::Observation,
+    plan::PlanId,
     policy::Policy,
     silence::Silence,
     snapshots::{Record, SnapshotError, Snapshots},
@@ -30,6 +32,11 @@ pub struct ControlPlane {
     pub(crate) etcd: Etcd,
     /// None if only etcd is configured.
     pub(crate) kube: Option<Kube>,
+    /// The hashes of the authorities that the kubeconfig trusts.
+    pub(crate) authorities: Arc<[String]>,
+    /// What nodes join with, of the one who applies a plan.
+    pub(crate) admission: Option<Arc<Admission>>,
+    pub(crate) safe: Safe,
     pub(crate) snapshots: Snapshots,
     pub(crate) silence: Silence,
     pub(crate) clock: Arc<dyn Clock>,
@@ -90,6 +97,46 @@ impl ControlPlane {
         self.snapshots.list().await
     }
 
+    /// Restores the newest snapshot on trial, if that was not done; false if there is no etcdutl.
+    pub async fn rehearse(&self) -> Result<bool, SnapshotError> {
+        self.snapshots.rehearse_newest(&*self.clock).await
+    }
+
+    /// The same control plane, for one who applies a plan and lets nodes join with this.
+    #[must_use]
+    pub fn admitting(&self, admission: Admission) -> Self {
+        Self {
+            admission: Some(Arc::new(admission)),
+            ..self.clone()
+        }
+    }
+
+    /// Keeps an escrow of this control plane's authorities, in the place of an older one.
+    pub async fn keep_escrow(&self, escrow: &Escrow) -> Result<(), EscrowError> {
+        escrow.check()?;
+        escrow.trusted(&self.authorities)?;
+        self.safe.keep(escrow).await
+    }
+
+    /// The escrow that is kept.
+    pub async fn escrow(&self) -> Result<Option<Escrow>, EscrowError> {
+        self.safe.kept().await
+    }
+
+    /// Deletes what a plan made for a node to join with.
+    pub async fn revoke(&self, plan: &PlanId) -> Result<(), Failure> {
+        self.joining(plan)?.revoke().await.map_err(failed)
+    }
+
+    fn joining<'a>(&'a self, plan: &'a PlanId) -> Result<Joining<'a>, Failure> {
+        Ok(Joining {
+            kube: self.kube().map_err(failed)?,
+            clock: &*self.clock,
+            plan,
+            authorities: &self.authorities,
+        })
+    }
+
     fn kube(&self) -> Result<&Kube, Unavailable> {
         let none = || Unavailable("no kubeconfig is configured for recovery".to_owned());
         self.kube.as_ref().ok_or_else(none)
@@ -100,8 +147,8 @@ impl ControlPlane {
         kube.delete(&resource, object).await.map_err(failed)
     }
 
-    /// Looks on for as long as it is polled: that silence is known to last takes somebody who looks,
-    /// and snapshots are taken on time.
+    /// Looks on for as long as it is polled: that silence is known to last takes somebody who looks;
+    /// and snapshots are taken on time, and restored on trial.
     pub async fn attend(&self) {
         let looking = async {
             loop {
@@ -110,7 +157,11 @@ impl ControlPlane {
                 self.clock.sleep(LOOK).await;
             }
         };
-        tokio::join!(looking, self.snapshots.keep_taking(&self.etcd, &*self.clock));
+        tokio::join!(
+            looking,
+            self.snapshots.keep_taking(&self.etcd, &*self.clock),
+            self.snapshots.keep_rehearsing(&*self.clock),
+        );
     }
 
     /// etcd from all vantage points; `heartbeats` are the machines' names and whether they are ready.
@@ -193,11 +244,12 @@ impl Executor for ControlPlane {
                 let kube = self.kube().map_err(failed)?;
                 kube.edit_cluster_status(entry).await.map_err(failed)
             }
-            Action::MintJoinMaterial(_) | Action::RevokeJoinMaterial => Err(Failure(
-                "this gateway makes no join material: let `kubeadm token create --print-join-command` and \
-                 `kubeadm init phase upload-certs --upload-certs` on a surviving node make it"
-                    .to_owned(),
-            )),
+            Action::MintJoinMaterial(material) => {
+                let joining = self.joining(task.plan)?;
+                let made = joining.mint(material, self.admission.as_deref(), time).await;
+                return made.map_err(failed);
+            }
+            Action::RevokeJoinMaterial => self.revoke(task.plan).await,
             // The engine waits itself.
             Action::WaitForMember(_) | Action::ByHand(_) => Ok(()),
         }

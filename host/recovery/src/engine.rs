@@ -64,6 +64,15 @@ impl Engine {
         }
     }
 
+    /// The same engine, with other hands.
+    #[must_use]
+    pub fn acting_with(&self, executor: Arc<dyn Executor>) -> Self {
+        Self {
+            executor,
+            ..self.clone()
+        }
+    }
+
     /// What there is to read about plans.
     pub fn journal(&self) -> &Journal {
         &self.journal

@@ -5,7 +5,7 @@ mod facts;
 
 use std::time::Duration;
 
-use http::{Method, Request};
+use http::{HeaderValue, Method, Request, header};
 use kube::Client;
 use serde_json::Value;
 use tokio::time::timeout;
@@ -24,6 +24,15 @@ const ANSWER: Duration = Duration::from_secs(5);
 
 /// How long a change may take: it waits for webhooks, of which each has at most 30 s.
 const CHANGE: Duration = Duration::from_secs(60);
+
+/// Objects whole.
+const WHOLE: HeaderValue = HeaderValue::from_static("application/json");
+
+/// Of an object only its metadata, and so of a Secret nothing that is secret.
+const METADATA: HeaderValue =
+    HeaderValue::from_static("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1");
+const METADATA_LIST: HeaderValue =
+    HeaderValue::from_static("application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1");
 
 /// A cluster's API.
 #[derive(Clone)]
@@ -58,11 +67,18 @@ impl Kube {
         name: &str,
     ) -> Result<Option<Value>, KubeError> {
         let path = format!("{}/{name}", path(resource, namespace));
-        match self.call(Method::GET, &path, None).await {
-            Ok(object) => Ok(Some(object)),
-            Err(error) if error.code == Some(404) => Ok(None),
-            Err(error) => Err(error),
-        }
+        found(self.read(&path, WHOLE).await)
+    }
+
+    /// The metadata of one object, or none.
+    pub(crate) async fn metadata(
+        &self,
+        resource: &KubeResource,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<Value>, KubeError> {
+        let path = format!("{}/{name}", path(resource, namespace));
+        found(self.read(&path, METADATA).await)
     }
 
     /// All objects that a selector selects.
@@ -72,12 +88,26 @@ impl Kube {
         namespace: &str,
         selector: &str,
     ) -> Result<Vec<Value>, KubeError> {
-        let base = path(resource, namespace);
+        self.pages(path(resource, namespace), selector, &WHOLE).await
+    }
+
+    /// The metadata of all objects that a selector selects.
+    pub(crate) async fn list_metadata(
+        &self,
+        resource: &KubeResource,
+        namespace: &str,
+        selector: &str,
+    ) -> Result<Vec<Value>, KubeError> {
+        self.pages(path(resource, namespace), selector, &METADATA_LIST)
+            .await
+    }
+
+    async fn pages(&self, base: String, selector: &str, form: &HeaderValue) -> Result<Vec<Value>, KubeError> {
         let mut found = Vec::new();
         let mut token = String::new();
         for _ in 0..MAX_PAGES {
             let path = format!("{base}?{}", query(selector, &token));
-            let mut page = self.call(Method::GET, &path, None).await?;
+            let mut page = self.read(&path, form.clone()).await?;
             if let Some(Value::Array(items)) = page.get_mut("items").map(Value::take) {
                 found.extend(items);
             }
@@ -95,7 +125,21 @@ impl Kube {
         })
     }
 
-    async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, KubeError> {
+    async fn read(&self, path: &str, form: HeaderValue) -> Result<Value, KubeError> {
+        self.call(Method::GET, path, form, None).await
+    }
+
+    async fn write(&self, method: Method, path: &str, body: &Value) -> Result<Value, KubeError> {
+        self.call(method, path, WHOLE, Some(body)).await
+    }
+
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        form: HeaderValue,
+        body: Option<&Value>,
+    ) -> Result<Value, KubeError> {
         let failed = |reason: String, code| KubeError {
             method: method.clone(),
             path: path.to_owned(),
@@ -117,7 +161,8 @@ impl Kube {
         let request = Request::builder()
             .method(method.clone())
             .uri(path)
-            .header(http::header::CONTENT_TYPE, kind)
+            .header(header::CONTENT_TYPE, kind)
+            .header(header::ACCEPT, form)
             .body(bytes)
             .map_err(|error| failed(error.to_string(), None))?;
         let patience = if method == Method::GET { ANSWER } else { CHANGE };
@@ -130,6 +175,14 @@ impl Kube {
                 ..failed(format!("no answer within {} s", patience.as_secs()), None)
             }),
         }
+    }
+}
+
+fn found(answer: Result<Value, KubeError>) -> Result<Option<Value>, KubeError> {
+    match answer {
+        Ok(object) => Ok(Some(object)),
+        Err(error) if error.code == Some(404) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -23,6 +23,7 @@ mod etcd;
 mod executor;
 #[cfg(test)]
 mod histories;
+mod join;
 mod journal;
 mod kubernetes;
 mod lease;
@@ -41,6 +42,7 @@ pub use control_plane::{ControlPlane, Moment};
 pub use engine::{Engine, EngineError};
 pub use etcd::{EtcdConfig, EtcdError};
 pub use executor::{Clock, Executor, Failure, SystemClock, Task, World};
+pub use join::{Admission, Escrow, EscrowError, Files, FilesError, Invitation};
 pub use journal::{Chain, Completion, Dossier, Entry, Event, Journal, JournalError, Progress};
 pub use observation::{
     Census, Hashes, Join, Kubeadm, Kubernetes, Lease, Node, Observation, Pod, Snapshot, Standing,
@@ -50,4 +52,4 @@ pub use plan::{Plan, PlanId, Planner};
 pub use policy::Policy;
 pub use rules::{Rule, Violation};
 pub use silence::Silence;
-pub use snapshots::{Record, SnapshotConfig, SnapshotError};
+pub use snapshots::{Record, Rehearsal, SnapshotConfig, SnapshotError};

@@ -31,8 +31,8 @@ pub struct Kubernetes {
     pub leases: Vec<Lease>,
     /// kubeadm's ConfigMap.
     pub kubeadm: Option<Kubeadm>,
-    /// What plans of this gateway made for joining.
-    pub join: Vec<Join>,
+    /// What plans of this gateway made for joining; none if the gateway may not see that.
+    pub join: Option<Vec<Join>>,
 }
 
 /// A Node.

@@ -120,7 +120,7 @@ fn objects(seen: &Kubernetes) -> Vec<String> {
     let kubeadm = seen.kubeadm.iter();
     let entries = kubeadm.flat_map(|map| map.cluster_status.iter().flatten());
     let entries = entries.map(|node| format!("ClusterStatus entry {node}"));
-    let join = seen.join.iter().map(|join| {
+    let join = seen.join.iter().flatten().map(|join| {
         format!(
             "join material of plan {}: {} and {}",
             join.plan,

@@ -121,15 +121,19 @@ fn objects(seen: &mut Observation, action: &Action, plan: &str) {
             }
         }
         Action::MintJoinMaterial(material) => {
-            kubernetes.join.retain(|join| join.plan != plan);
-            kubernetes.join.push(Join {
+            let made = kubernetes.join.get_or_insert_default();
+            made.retain(|join| join.plan != plan);
+            made.push(Join {
                 plan: plan.to_owned(),
                 token: true,
                 certificates: true,
                 expires: at + u64::from(material.lifetime_seconds) * 1000,
             });
         }
-        Action::RevokeJoinMaterial => kubernetes.join.retain(|join| join.plan != plan),
+        Action::RevokeJoinMaterial => {
+            let made = kubernetes.join.get_or_insert_default();
+            made.retain(|join| join.plan != plan);
+        }
         _ => {}
     }
 }

@@ -136,7 +136,7 @@ impl Rules {
 type Check = fn(&Action, &Scene<'_>) -> Result<(), Violation>;
 
 /// In the order in which a violation is worth knowing.
-const CHECKS: [Check; 14] = [
+const CHECKS: [Check; 15] = [
     etcd::same_member,
     etcd::dead_for_sure,
     etcd::quorum_commits,
@@ -148,6 +148,7 @@ const CHECKS: [Check; 14] = [
     etcd::defragment_in_turn,
     kubernetes::exact_object,
     kubernetes::only_its_objects,
+    join::names_a_node,
     join::version_fits,
     join::secrets_end,
     snapshot::snapshot_first,

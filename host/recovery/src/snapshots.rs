@@ -1,10 +1,11 @@
-//! Snapshots of etcd: streamed to a directory off its nodes, compared with etcd's own digest, and kept
-//! for a while.
+//! Snapshots of etcd: streamed to a directory off its nodes, compared with etcd's own digest, restored on
+//! trial, and kept for a while.
 //!
 //! A snapshot holds everything that the cluster stores, its Secrets included. The directory and the
 //! files are for the gateway's user alone.
 
 mod file;
+mod rehearse;
 
 use std::{
     os::unix::fs::DirBuilderExt as _,
@@ -24,6 +25,7 @@ use crate::{
 };
 
 pub use file::Record;
+pub use rehearse::Rehearsal;
 
 /// Where snapshots are kept, and how long.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -38,6 +40,9 @@ pub struct SnapshotConfig {
     /// How many are kept. Default: 48. The newest that is verified is kept whatever comes after it.
     #[serde(default = "keep")]
     pub keep: usize,
+    /// The program by which each is restored on trial. Default: `etcdutl`, where it is found.
+    #[serde(default)]
+    pub etcdutl: Option<PathBuf>,
 }
 
 fn every() -> Duration {

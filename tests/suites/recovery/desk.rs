@@ -1,10 +1,8 @@
 //! A gateway where alice and bob repair a control plane, and carol may not.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Output,
-};
+use std::path::{Path, PathBuf};
 
+use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt as _, process::Command};
 use witgate_lab::{ControlPlane, Etcd, Gateway, Port, eventually};
 
@@ -56,8 +54,8 @@ fn kubeadm(config: &str) -> String {
 }
 
 /// One member is enough to find the others by.
-fn endpoint(members: &[Etcd]) -> String {
-    format!("{{endpoints: ['{}']}}", members[0].endpoint())
+fn endpoint(members: &[Etcd]) -> Value {
+    json!({"endpoints": [members[0].endpoint()]})
 }
 
 async fn hash(password: &str) -> String {
@@ -90,17 +88,34 @@ impl Desk {
     /// At a control plane that kubeadm made, with both plugins: over TLS, and to etcd with a certificate of its authority.
     pub(crate) async fn at(control_plane: &ControlPlane) -> Self {
         let pki = control_plane.pki().join("etcd");
-        let etcd_at = format!(
-            "{{endpoints: ['{}'], caFile: '{pki}/ca.crt', certificateFile: '{pki}/healthcheck-client.crt', keyFile: '{pki}/healthcheck-client.key'}}",
-            control_plane.node(0).etcd_endpoint(),
-            pki = pki.display()
-        );
+        let at = json!({
+            "endpoints": [control_plane.node(0).etcd_endpoint()],
+            "caFile": pki.join("ca.crt"),
+            "certificateFile": pki.join("healthcheck-client.crt"),
+            "keyFile": pki.join("healthcheck-client.key"),
+        });
         let kubeconfig = control_plane.admin_kubeconfig();
         let plugins = etcd("silenceSeconds: 1") + &kubeadm("");
-        Self::with(&etcd_at, &plugins, "etcd, kubeadm", Some(&kubeconfig)).await
+        Self::with(&at, &plugins, "etcd, kubeadm", Some(&kubeconfig)).await
     }
 
-    async fn with(etcd_at: &str, plugins: &str, names: &str, kubeconfig: Option<&Path>) -> Self {
+    /// With kubeadm's plugin, and a control plane of these nodes that is reached so.
+    pub(crate) async fn of_nodes(nodes: &str, control_plane: &Value) -> Self {
+        let plugins = kubeadm(&format!("nodes: [{nodes}], "));
+        Self::repairing(&plugins, "kubeadm", control_plane).await
+    }
+
+    async fn with(etcd: &Value, plugins: &str, names: &str, kubeconfig: Option<&Path>) -> Self {
+        let control_plane = json!({
+            "kubeconfig": kubeconfig,
+            "etcd": etcd,
+            "snapshots": {"directory": "snapshots"},
+            "policy": {"silence": "1500ms"},
+        });
+        Self::repairing(plugins, names, &control_plane).await
+    }
+
+    async fn repairing(plugins: &str, names: &str, control_plane: &Value) -> Self {
         let port = Port::free().unwrap();
         let directory = tempfile::tempdir().unwrap();
         let mut users = String::new();
@@ -112,7 +127,6 @@ impl Desk {
             );
             std::fs::write(directory.path().join(user), password).unwrap();
         }
-        let kubeconfig = kubeconfig.map(|path| format!("    kubeconfig: '{}'\n", path.display()));
         let config = format!(
             "listeners: [{{address: '{address}'}}]
 state: {{directory: state}}
@@ -124,32 +138,31 @@ plugins:
 {users}recovery:
   plugins: [{names}]
   operators: {{users: [alice, bob]}}
-  controlPlane:
-{kubeconfig}    etcd: {etcd_at}
-    snapshots: {{directory: snapshots}}
-    policy: {{silence: 1500ms}}
+  controlPlane: {control_plane}
 ",
             address = port.address(),
             number = port.address().port(),
-            kubeconfig = kubeconfig.unwrap_or_default(),
         );
         let gateway = Gateway::start_in(directory, &config).await.unwrap();
         Self { gateway, port }
     }
 
-    async fn run(&self, user: &str, args: &[&str]) -> Output {
-        let server = format!("http://{}", self.port.address());
-        let password = self.gateway.dir().join(user);
-        let (command, rest) = args.split_first().unwrap();
-        let mut all = vec!["recovery", command, "--server", &server, "--username", user];
-        all.extend(["--password-file", password.to_str().unwrap()]);
-        all.extend(rest);
-        Gateway::run(&all).await.unwrap()
+    /// `witgate recovery` as somebody.
+    pub(crate) fn command(&self, user: &str, args: &[&str]) -> Command {
+        let (name, rest) = args.split_first().unwrap();
+        let mut command = Command::new(Gateway::binary().unwrap());
+        command.args(["recovery", name, "--username", user]);
+        command
+            .arg("--server")
+            .arg(format!("http://{}", self.port.address()));
+        command.arg("--password-file").arg(self.gateway.dir().join(user));
+        command.args(rest).kill_on_drop(true);
+        command
     }
 
     /// What a command prints, or why it fails.
     pub(crate) async fn says(&self, user: &str, args: &[&str]) -> Result<String, String> {
-        let output = self.run(user, args).await;
+        let output = self.command(user, args).output().await.unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         if output.status.success() {
             Ok(text(output.stdout))

@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use witgate_lab::{Etcd, eventually};
+use witgate_lab::{Component, Etcd, eventually};
 use witgate_plugins::recovery::{Action, Finding, Member, MemberIdentity, Mode, Proposal, Severity, Step};
 use witgate_recovery::{
     ControlPlane, ControlPlaneConfig, Engine, EngineError, Journal, Observation, PlanId, Planner, Standing,
@@ -37,7 +37,11 @@ impl Site {
         let config: ControlPlaneConfig = serde_json::from_value(json!({
             "kubeconfig": kubeconfig,
             "etcd": {"endpoints": [members[0].endpoint()]},
-            "snapshots": {"directory": folder.path().join("snapshots"), "keep": 2},
+            "snapshots": {
+                "directory": folder.path().join("snapshots"),
+                "keep": 2,
+                "etcdutl": Component::Etcd.find("etcdutl").unwrap(),
+            },
             "policy": {"silence": format!("{SILENCE_MS}ms"), "settle": "30s"},
         }))
         .unwrap();
@@ -105,29 +109,7 @@ impl Site {
     }
 
     pub(crate) async fn plan(&self, actions: Vec<Action>) -> Result<PlanId, EngineError> {
-        let finding = Finding {
-            class: "test".into(),
-            severity: Severity::Degraded,
-            subject: "etcd".into(),
-            summary: "something is wrong".into(),
-            evidence: Vec::new(),
-        };
-        let step = |action| Step {
-            action,
-            reason: "for the test".into(),
-            before: Vec::new(),
-            after: Vec::new(),
-        };
-        let proposal = Proposal {
-            summary: "repair it".into(),
-            mode: Mode::WithQuorum,
-            steps: actions.into_iter().map(step).collect(),
-        };
-        let planner = Planner {
-            plugin: "test".into(),
-            sha256: "0".repeat(64),
-        };
-        self.engine().plan(planner, "alice", finding, proposal).await
+        plan(&self.engine(), actions).await
     }
 
     /// Plans, approves and carries out.
@@ -151,6 +133,33 @@ impl Site {
             Err(text)
         }
     }
+}
+
+/// What a plugin would have proposed, as alice asked for it.
+pub(crate) async fn plan(engine: &Engine, actions: Vec<Action>) -> Result<PlanId, EngineError> {
+    let finding = Finding {
+        class: "test".into(),
+        severity: Severity::Degraded,
+        subject: "etcd".into(),
+        summary: "something is wrong".into(),
+        evidence: Vec::new(),
+    };
+    let step = |action| Step {
+        action,
+        reason: "for the test".into(),
+        before: Vec::new(),
+        after: Vec::new(),
+    };
+    let proposal = Proposal {
+        summary: "repair it".into(),
+        mode: Mode::WithQuorum,
+        steps: actions.into_iter().map(step).collect(),
+    };
+    let planner = Planner {
+        plugin: "test".into(),
+        sha256: "0".repeat(64),
+    };
+    engine.plan(planner, "alice", finding, proposal).await
 }
 
 pub(crate) fn member(seen: &Observation, name: &str) -> Member {

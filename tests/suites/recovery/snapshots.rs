@@ -2,10 +2,11 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use witgate_lab::{Component, require};
 use witgate_plugins::recovery::Action;
+use witgate_recovery::Rehearsal;
 
 use super::site::Site;
 
@@ -42,4 +43,44 @@ async fn a_snapshot_is_what_etcd_sent_and_the_oldest_goes() {
     }
     assert_eq!(site.observe().await.snapshots.len(), 2);
     assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_is_restored_on_trial_and_a_damaged_one_is_found_out() {
+    let Ok(()) = require(Component::Etcd) else { return };
+    let site = Site::start(None).await;
+    site.whole().await;
+    site.etcd(0, "kv/put", json!({"key": "YQ==", "value": "YQ=="}))
+        .await
+        .unwrap();
+    let taken = site.control_plane.take_snapshot().await.unwrap();
+    assert_eq!(taken.rehearsal, None);
+    assert!(site.control_plane.rehearse().await.unwrap());
+    let kept = site.control_plane.snapshots().await.unwrap().pop().unwrap();
+    let Some(Rehearsal::Restored { revision, keys, at }) = kept.rehearsal else {
+        panic!("{kept:?}");
+    };
+    assert!(
+        revision >= taken.revision && keys >= 1 && at >= taken.at,
+        "{kept:?}"
+    );
+
+    // A byte in the middle turns, on a disk that says nothing.
+    let taken = site.control_plane.take_snapshot().await.unwrap();
+    let file = site.snapshots().join(&taken.file);
+    let mut bytes = fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    assert!(site.control_plane.rehearse().await.unwrap());
+    let kept = site.control_plane.snapshots().await.unwrap().pop().unwrap();
+    let Some(Rehearsal::Failed { reason, .. }) = kept.rehearsal else {
+        panic!("{kept:?}");
+    };
+    assert!(reason.contains("expected sha256"), "{reason}");
+    let left: Vec<_> = fs::read_dir(site.snapshots())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    assert_eq!(left.len(), 4, "{left:?}");
 }

@@ -10,7 +10,7 @@ use axum::{
 use http::StatusCode;
 use serde::Deserialize;
 use witgate_identity::Principal;
-use witgate_recovery::{EngineError, PlanId};
+use witgate_recovery::{Admission, EngineError, Escrow, EscrowError, PlanId};
 
 use super::{Refused, as_principal, object};
 use crate::{
@@ -18,6 +18,15 @@ use crate::{
     recovery::{PlanRequest, Recovery, RepairError},
     wiring::Wiring,
 };
+
+/// What a plan is carried out with.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Application {
+    /// For a plan that lets a node join.
+    #[serde(default)]
+    join: Option<Admission>,
+}
 
 /// Which step was done by hand.
 #[derive(Deserialize)]
@@ -87,9 +96,15 @@ pub(crate) async fn apply(
     Path(id): Path<String>,
     request: Request,
 ) -> Response {
-    with_plan(&gateway, &id, request, async |recovery, id, principal, _| {
-        Ok(recovery.apply(id.clone(), &principal.user).await?)
-    })
+    with_plan(
+        &gateway,
+        &id,
+        request,
+        async |recovery, id, principal, request| {
+            let Application { join } = object(request).await?;
+            Ok(recovery.apply(id.clone(), &principal.user, join).await?)
+        },
+    )
     .await
 }
 
@@ -126,6 +141,25 @@ pub(crate) async fn abandon(
             Ok(recovery.abandon(id, &principal.user, &reason).await?)
         },
     )
+    .await
+}
+
+/// `GET /gateway/v1/recovery/escrow`.
+pub(crate) async fn escrow(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
+    as_principal(&gateway, request, async |wiring, principal, _| {
+        Ok(Json(of(wiring, principal)?.escrow().await?).into_response())
+    })
+    .await
+}
+
+/// `PUT /gateway/v1/recovery/escrow`.
+pub(crate) async fn keep_escrow(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
+    as_principal(&gateway, request, async |wiring, principal, request| {
+        let recovery = of(wiring, principal)?;
+        let escrow: Escrow = object(request).await?;
+        recovery.keep_escrow(&escrow, &principal.user).await?;
+        Ok(StatusCode::NO_CONTENT.into_response())
+    })
     .await
 }
 
@@ -192,10 +226,13 @@ impl From<RepairError> for Refused {
             RepairError::NotFound(_) | RepairError::Engine(EngineError::NoSuchPlan(_)) => {
                 (StatusCode::NOT_FOUND, "NotFound")
             }
-            RepairError::Engine(EngineError::Blind(_) | EngineError::Journal(_)) => {
-                (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable")
+            RepairError::Engine(EngineError::Blind(_) | EngineError::Journal(_))
+            | RepairError::Escrow(EscrowError::State(_))
+            | RepairError::Snapshots(_) => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"),
+            RepairError::Escrow(_) => (StatusCode::UNPROCESSABLE_ENTITY, "Invalid"),
+            RepairError::Engine(_) | RepairError::Plugin(_) | RepairError::NoAdmission(_) => {
+                (StatusCode::CONFLICT, "Conflict")
             }
-            RepairError::Engine(_) | RepairError::Plugin(_) => (StatusCode::CONFLICT, "Conflict"),
         };
         Self {
             code,

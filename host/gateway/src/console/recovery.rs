@@ -144,7 +144,7 @@ async fn approve(gateway: State<Arc<Gateway>>, Path(id): Path<String>, request: 
 async fn apply(gateway: State<Arc<Gateway>>, Path(id): Path<String>, request: Request) -> Response {
     act(gateway, request, async |recovery, principal, _| {
         let id = recovery.find(&id).await?;
-        recovery.apply(id.clone(), &principal.user).await?;
+        recovery.apply(id.clone(), &principal.user, None).await?;
         Ok(id)
     })
     .await

@@ -34,20 +34,18 @@ pub(super) fn status(status: &Value) -> String {
         );
         let _ = writeln!(text, "  {id:16}  {name:20}  {role:7}  {standing}");
     }
-    for snapshot in status
-        .pointer("/observation/snapshots")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .rev()
-        .take(1)
-    {
-        let _ = writeln!(
-            text,
-            "newest snapshot: {} of {}",
-            field(snapshot, "file"),
-            time(snapshot, "at")
-        );
+    if let Some(snapshot) = status.get("newestSnapshot").filter(|found| !found.is_null()) {
+        let (file, at) = (field(snapshot, "file"), time(snapshot, "at"));
+        let _ = writeln!(text, "newest snapshot: {file} of {at}, {}", rehearsal(snapshot));
+    }
+    match status.get("escrow").filter(|found| !found.is_null()) {
+        Some(escrow) => {
+            let recipients = list(escrow, "recipients").iter().filter_map(Value::as_str);
+            let recipients: Vec<_> = recipients.collect();
+            let (node, at) = (field(escrow, "node"), time(escrow, "at"));
+            let _ = writeln!(text, "escrow: of {node}, {at}, for {}", recipients.join(", "));
+        }
+        None => text.push_str("escrow: none, so no plan can let a node join: witgate recovery escrow\n"),
     }
     for plan in list(status, "plans") {
         let count = |name: &str| plan.get(name).and_then(Value::as_u64).unwrap_or(0);
@@ -62,6 +60,18 @@ pub(super) fn status(status: &Value) -> String {
         );
     }
     text
+}
+
+fn rehearsal(snapshot: &Value) -> String {
+    let at = |outcome| snapshot.pointer(&format!("/rehearsal/{outcome}"));
+    match (at("restored"), at("failed")) {
+        (Some(restored), _) => {
+            let keys = restored.get("keys").and_then(Value::as_u64).unwrap_or(0);
+            format!("restored on trial at {}: {keys} keys", time(restored, "at"))
+        }
+        (_, Some(failed)) => format!("CAN'T BE RESTORED: {}", field(failed, "reason")),
+        _ => "not restored on trial".to_owned(),
+    }
 }
 
 /// `diagnose`.
@@ -121,6 +131,13 @@ pub(super) fn plan(dossier: &Value) -> String {
         let _ = writeln!(text, "            {}", field(step, "reason"));
     }
     text
+}
+
+/// The steps of a dossier's plan.
+pub(super) fn steps(dossier: &Value) -> &[Value] {
+    dossier
+        .pointer("/plan/proposal")
+        .map_or(&[], |proposal| list(proposal, "steps"))
 }
 
 /// The entries of a dossier.

@@ -109,6 +109,18 @@ impl Connection {
         self.send(credential.put_on(request)).await
     }
 
+    /// A PUT as somebody.
+    pub(crate) async fn put(
+        &self,
+        path: &str,
+        credential: &Credential,
+        headers: HeaderMap,
+        body: Vec<u8>,
+    ) -> anyhow::Result<Reply> {
+        let request = self.http.put(self.url(path)).headers(headers).body(body);
+        self.send(credential.put_on(request)).await
+    }
+
     async fn send(&self, request: RequestBuilder) -> anyhow::Result<Reply> {
         let context = || format!("{} does not answer", self.server);
         let mut answer = request.send().await.with_context(context)?;

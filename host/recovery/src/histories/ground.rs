@@ -86,6 +86,7 @@ impl Ground {
             next_id: 0xa1,
             ..Self::default()
         };
+        ground.seen.join = Some(Vec::new());
         ground.seen.kubeadm = Some(Kubeadm {
             uid: "map".to_owned(),
             resource_version: "1".to_owned(),
@@ -317,15 +318,19 @@ impl Ground {
                 map.resource_version.push('+');
             }
             Action::MintJoinMaterial(material) => {
-                self.seen.join.retain(|join| join.plan != plan.label());
-                self.seen.join.push(Join {
+                let made = self.seen.join.get_or_insert_default();
+                made.retain(|join| join.plan != plan.label());
+                made.push(Join {
                     plan: plan.label().to_owned(),
                     token: true,
                     certificates: true,
                     expires: self.now + u64::from(material.lifetime_seconds) * 1000,
                 });
             }
-            Action::RevokeJoinMaterial => self.seen.join.retain(|join| join.plan != plan.label()),
+            Action::RevokeJoinMaterial => {
+                let made = self.seen.join.get_or_insert_default();
+                made.retain(|join| join.plan != plan.label());
+            }
             Action::WaitForMember(_) | Action::ByHand(_) => {}
         }
         self.elect();

@@ -279,7 +279,13 @@ impl History {
                     .wrong
                     .push(format!("{was} could fail before, and {is} after"));
             }
-            if ground.seen.join.iter().any(|join| join.plan == id.label()) {
+            if ground
+                .seen
+                .join
+                .iter()
+                .flatten()
+                .any(|join| join.plan == id.label())
+            {
                 outcome.wrong.push("join material is left".to_owned());
             }
             let mut done = std::collections::BTreeSet::new();
@@ -300,7 +306,7 @@ impl History {
 
 /// A node for which there is join material joins, a little at every chance.
 fn join(ground: &mut Ground, rng: &mut fastrand::Rng) {
-    if ground.seen.join.is_empty() || !ground.can_commit() {
+    if ground.seen.join.as_ref().is_none_or(Vec::is_empty) || !ground.can_commit() {
         return;
     }
     if let Some(learner) = ground

@@ -162,6 +162,11 @@ fn nobody_joins_while_a_voter_is_silent() {
         planning(3, &[], nothing, other),
         "version-fits: the plan lets kubeadm v1.33.0 join, and the cluster is of v1.34.2"
     );
+    let shell = |_: &Ground| plan(vec![mint("cp-3;reboot"), Action::RevokeJoinMaterial]);
+    assert_eq!(
+        planning(3, &[], nothing, shell),
+        "well-formed: 0 nodes can be named \"cp-3;reboot\": letters of lower case, digits, hyphens and dots"
+    );
     assert_eq!(
         planning(3, &[], nothing, |_| plan(vec![mint("cp-3")])),
         "secrets-end: step 1 makes join material, and 0 steps after it revoke it"

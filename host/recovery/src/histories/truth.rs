@@ -128,7 +128,7 @@ fn is_done(action: &Action, then: &Ground, plan: &str) -> bool {
         Action::Compact(revision) => then.compacted >= *revision,
         Action::DisarmAlarm(alarm) => !then.alarms.contains(alarm),
         Action::RevokeJoinMaterial => {
-            then.can_commit() && !then.seen.join.iter().any(|join| join.plan == plan)
+            then.can_commit() && !then.seen.join.iter().flatten().any(|join| join.plan == plan)
         }
         _ => false,
     }

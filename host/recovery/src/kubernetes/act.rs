@@ -8,6 +8,16 @@ use super::{Kube, KubeError, path, text};
 use crate::rules::NAMESPACE;
 
 impl Kube {
+    /// Makes an object, and gives it as it was made.
+    pub(crate) async fn create(
+        &self,
+        resource: &KubeResource,
+        namespace: &str,
+        object: &Value,
+    ) -> Result<Value, KubeError> {
+        self.write(Method::POST, &path(resource, namespace), object).await
+    }
+
     /// Deletes the object of that name if it has that UID. That it is gone already is as good.
     pub(crate) async fn delete(
         &self,
@@ -19,7 +29,7 @@ impl Kube {
             "apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0,
             "preconditions": {"uid": object.uid},
         });
-        match self.call(Method::DELETE, &path, Some(&options)).await {
+        match self.write(Method::DELETE, &path, &options).await {
             Err(error) if error.code == Some(404) => Ok(()),
             other => other.map(drop),
         }
@@ -41,7 +51,7 @@ impl Kube {
             "data": {"ClusterStatus": status},
         });
         let path = format!("{}/{name}", path(&maps, NAMESPACE));
-        self.call(Method::PATCH, &path, Some(&patch)).await.map(drop)
+        self.write(Method::PATCH, &path, &patch).await.map(drop)
     }
 }
 

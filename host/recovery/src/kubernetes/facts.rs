@@ -1,13 +1,14 @@
 //! What matters of Kubernetes' objects, out of their JSON.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use witgate_plugins::recovery::{KubeResource, Timestamp};
 
 use super::{Kube, KubeError, text};
 use crate::{
-    observation::{Kubeadm, Kubernetes, Lease, Node, Pod},
+    join,
+    observation::{Join, Kubeadm, Kubernetes, Lease, Node, Pod},
     rules::NAMESPACE,
 };
 
@@ -16,24 +17,33 @@ const MIRROR: &str = "/metadata/annotations/kubernetes.io~1config.mirror";
 impl Kube {
     /// All of it, as it is now.
     pub(crate) async fn facts(&self) -> Result<Kubernetes, KubeError> {
-        let maps = KubeResource::core("configmaps");
+        let (maps, secrets) = (KubeResource::core("configmaps"), KubeResource::core("secrets"));
         let (nodes, pods, leases) = (
             KubeResource::core("nodes"),
             KubeResource::core("pods"),
             KubeResource::leases(),
         );
-        let (nodes, pods, leases, kubeadm) = futures::try_join!(
+        let join = async {
+            match self.list_metadata(&secrets, NAMESPACE, join::LABEL).await {
+                Ok(found) => Ok(Some(join_material(&found))),
+                // Who lets no node join by a plan need not let the gateway see this.
+                Err(error) if error.code == Some(403) => Ok(None),
+                Err(error) => Err(error),
+            }
+        };
+        let (nodes, pods, leases, kubeadm, join) = futures::try_join!(
             self.list(&nodes, "", ""),
             self.list(&pods, NAMESPACE, "tier=control-plane"),
             self.list(&leases, NAMESPACE, ""),
             self.get(&maps, NAMESPACE, "kubeadm-config"),
+            join,
         )?;
         Ok(Kubernetes {
             nodes: nodes.iter().map(node).collect(),
             pods: pods.iter().map(pod).collect(),
             leases: leases.iter().map(lease).collect(),
             kubeadm: kubeadm.as_ref().map(kubeadm_config),
-            join: Vec::new(),
+            join,
         })
     }
 }
@@ -101,6 +111,25 @@ fn kubeadm_config(object: &Value) -> Kubeadm {
     }
 }
 
+/// What each plan made, by the metadata of its Secrets.
+fn join_material(secrets: &[Value]) -> Vec<Join> {
+    let mut found = BTreeMap::<&str, Join>::new();
+    for secret in secrets {
+        let plan = text(secret, join::LABEL_POINTER);
+        let join = found.entry(plan).or_insert_with(|| Join {
+            plan: plan.to_owned(),
+            ..Join::default()
+        });
+        join.expires = time(secret, join::EXPIRES_POINTER);
+        if text(secret, "/metadata/name") == join::CERTIFICATES {
+            join.certificates = true;
+        } else {
+            join.token = true;
+        }
+    }
+    found.into_values().collect()
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -128,6 +157,28 @@ mod tests {
             Some(["cp-1".to_owned(), "cp-2".to_owned()].into())
         );
         assert_eq!(map(Value::Null).cluster_status, None);
+    }
+
+    #[test]
+    fn join_material_is_told_apart_by_plan() {
+        let secret = |name: &str, plan: &str| {
+            json!({"metadata": {
+                "name": name, "labels": {"witgate.dev/recovery-plan": plan},
+                "annotations": {"witgate.dev/expires": "1970-01-01T00:00:07Z"},
+            }})
+        };
+        let secrets = [
+            secret("kubeadm-certs", "b"),
+            secret("bootstrap-token-abcdef", "a"),
+            secret("bootstrap-token-uvwxyz", "b"),
+        ];
+        let join = |plan: &str, certificates| Join {
+            plan: plan.to_owned(),
+            token: true,
+            certificates,
+            expires: 7000,
+        };
+        assert_eq!(join_material(&secrets), [join("a", false), join("b", true)]);
     }
 
     #[test]

@@ -3,7 +3,20 @@
 use witgate_plugins::recovery::Action;
 
 use super::{Rule, Scene, Violation};
-use crate::policy::MAX_JOIN_LIFETIME;
+use crate::{join::is_node_name, policy::MAX_JOIN_LIFETIME};
+
+/// The name goes into a command that root pastes into a shell.
+pub(super) fn names_a_node(action: &Action, _: &Scene<'_>) -> Result<(), Violation> {
+    let Action::MintJoinMaterial(material) = action else {
+        return Ok(());
+    };
+    Rule::WellFormed.demand(is_node_name(&material.node), || {
+        format!(
+            "0 nodes can be named {:?}: letters of lower case, digits, hyphens and dots",
+            material.node
+        )
+    })
+}
 
 /// A joining kubeadm has to be of the version that the cluster was made or upgraded with last;
 /// kubeadm refuses other minor versions itself, after the node was changed.

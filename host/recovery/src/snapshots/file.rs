@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt as _;
 use witgate_plugins::recovery::{MemberId, Timestamp};
 
-use super::{SnapshotError, failed};
+use super::{Rehearsal, SnapshotError, failed};
 use crate::{etcd::Stream, observation::Snapshot};
 
 /// etcd appends the SHA-256 digest of what it has sent.
@@ -54,6 +54,9 @@ pub struct Record {
     pub sha256: String,
     /// The digest was compared, and the file is still of that size.
     pub verified: bool,
+    /// What came of restoring it on trial, if that was done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rehearsal: Option<Rehearsal>,
 }
 
 impl Record {
@@ -115,6 +118,7 @@ pub(super) async fn receive(
         size,
         sha256,
         verified: true,
+        rehearsal: None,
     };
     let (directory, about) = (directory.to_owned(), record.clone());
     let kept = tokio::task::spawn_blocking(move || keep(&directory, &part, &about));
@@ -191,23 +195,32 @@ fn digest(path: &Path) -> io::Result<(u64, String, String)> {
 /// Gives the file its name after what is known of it is there: a name means that both are whole.
 fn keep(directory: &Path, part: &Path, record: &Record) -> io::Result<()> {
     let [data, about] = paths(directory, &record.file);
-    let json = serde_json::to_vec_pretty(record)?;
-    let unfinished = about.with_extension(format!("{ABOUT}.{UNFINISHED}"));
-    {
-        use io::Write as _;
-        let mut options = fs::OpenOptions::new();
-        let mut file = options
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&unfinished)?;
-        file.write_all(&json)?;
-        file.sync_all()?;
-    }
+    let unfinished = write_unfinished(&about, record)?;
     fs::rename(part, data)?;
     fs::rename(unfinished, about)?;
     fs::File::open(directory)?.sync_all()
+}
+
+/// Writes down what is known of it by now.
+pub(super) fn write_about(directory: &Path, record: &Record) -> io::Result<()> {
+    let [_, about] = paths(directory, &record.file);
+    fs::rename(write_unfinished(&about, record)?, about)?;
+    fs::File::open(directory)?.sync_all()
+}
+
+fn write_unfinished(about: &Path, record: &Record) -> io::Result<PathBuf> {
+    use io::Write as _;
+    let unfinished = about.with_extension(format!("{ABOUT}.{UNFINISHED}"));
+    let mut options = fs::OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&unfinished)?;
+    file.write_all(&serde_json::to_vec_pretty(record)?)?;
+    file.sync_all()?;
+    Ok(unfinished)
 }
 
 /// The files of a snapshot.
