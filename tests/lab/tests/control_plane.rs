@@ -1,7 +1,11 @@
 //! A control plane of several nodes is what kubeadm makes, loses a node as it would, and gets it back
 //! by `kubeadm join`.
 
-#![expect(clippy::unwrap_used, reason = "a helper that can't go on fails its test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "what can't go on fails its test"
+)]
 
 use std::time::Duration;
 

@@ -70,7 +70,7 @@ async fn home(gateway: State<Arc<Gateway>>, request: Request) -> Response {
         // Both ask all members, and those that are silent take their time.
         let (status, diagnoses) = tokio::join!(recovery.status(), recovery.diagnose());
         let plans = recovery.plans().await?;
-        let content = overview::content(recovery, status, &diagnoses, &plans);
+        let content = overview::content(recovery, &status, &diagnoses, &plans);
         Ok(page(StatusCode::OK, "Control plane", Some(principal), &content))
     })
     .await

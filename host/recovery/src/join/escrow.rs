@@ -248,7 +248,7 @@ mod tests {
         let mut escrow = Escrow::seal(&files(&certificate()), "cp-1", 7, &recipients).unwrap();
         let known = key_of(&certificate());
         assert!(matches!(
-            escrow.trusted(&[known.clone()]),
+            escrow.trusted(std::slice::from_ref(&known)),
             Err(EscrowError::Authority { .. })
         ));
         escrow.authority = known.clone();

@@ -121,11 +121,11 @@ impl Joining<'_> {
         self.let_read().await?;
         // The token's Secret owns the certificates': when it is deleted, or expires and is cleaned up,
         // the certificates go with it.
-        let mut metadata = self.metadata(CERTIFICATES, expires);
-        metadata["ownerReferences"] = json!([{
+        let owner = json!({
             "apiVersion": "v1", "kind": "Secret", "controller": true,
             "name": text(&made, "/metadata/name"), "uid": text(&made, "/metadata/uid"),
-        }]);
+        });
+        let metadata = self.metadata(CERTIFICATES, expires, &[owner]);
         let certificates = json!({
             "apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": metadata, "data": certificates,
         });
@@ -201,7 +201,7 @@ impl Joining<'_> {
         let description = format!("for {node} to join, by recovery plan {}", self.plan.label());
         json!({
             "apiVersion": "v1", "kind": "Secret", "type": "bootstrap.kubernetes.io/token",
-            "metadata": self.metadata(&format!("bootstrap-token-{}", token.id), expires),
+            "metadata": self.metadata(&format!("bootstrap-token-{}", token.id), expires, &[]),
             "data": {
                 "token-id": field(&token.id),
                 "token-secret": field(token.secret.expose_secret()),
@@ -214,10 +214,10 @@ impl Joining<'_> {
         })
     }
 
-    fn metadata(&self, name: &str, expires: Timestamp) -> Value {
+    fn metadata(&self, name: &str, expires: Timestamp, owners: &[Value]) -> Value {
         json!({
             "name": name, "namespace": NAMESPACE, "labels": {LABEL: self.plan.label()},
-            "annotations": {EXPIRES: rfc3339(expires)},
+            "annotations": {EXPIRES: rfc3339(expires)}, "ownerReferences": owners,
         })
     }
 

@@ -12,12 +12,12 @@ const SNAPSHOTS: usize = 5;
 
 pub(super) fn content(
     recovery: &Recovery,
-    status: Result<Status, RepairError>,
+    status: &Result<Status, RepairError>,
     diagnoses: &[Diagnosis],
     plans: &[PlanStatus],
 ) -> Markup {
     html! {
-        @match &status {
+        @match status {
             Ok(status) => (members(recovery, status)),
             Err(error) => section aria-labelledby="members" {
                 h1 id="members" { "Control plane" }
@@ -26,7 +26,7 @@ pub(super) fn content(
         }
         (findings(diagnoses))
         (list(plans))
-        @if let Ok(status) = &status { (snapshots(&status.observation)) }
+        @if let Ok(status) = status { (snapshots(&status.observation)) }
         section aria-labelledby="record" {
             h2 id="record" { "For the record" }
             p { "The incident bundle has all that is known: what is seen and found now, the plans, approvals, the list of snapshots, and the whole journal, which " code { "witgate recovery verify incident.json" } " checks without this gateway. There is no secret in it." }
