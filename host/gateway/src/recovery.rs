@@ -217,6 +217,11 @@ impl Recovery {
             standing: observation.standing(member, u64::try_from(silence.as_millis()).unwrap_or(u64::MAX)),
         });
         let census = observation.census();
+        // That it can't be read is no reason to show nothing of the control plane; who applies is told.
+        let escrow = self.control_plane.escrow().await.unwrap_or_else(|error| {
+            tracing::error!("{error}");
+            None
+        });
         Ok(Status {
             members: members.collect(),
             voters: census.voters,
@@ -225,7 +230,7 @@ impl Recovery {
             tolerance: observation.tolerance(),
             plans: self.plans().await?,
             newest_snapshot: self.control_plane.snapshots().await?.pop(),
-            escrow: self.control_plane.escrow().await?.map(|escrow| EscrowStatus {
+            escrow: escrow.map(|escrow| EscrowStatus {
                 node: escrow.node,
                 at: escrow.at,
                 recipients: escrow.recipients,

@@ -227,7 +227,7 @@ impl From<RepairError> for Refused {
                 (StatusCode::NOT_FOUND, "NotFound")
             }
             RepairError::Engine(EngineError::Blind(_) | EngineError::Journal(_))
-            | RepairError::Escrow(EscrowError::State(_))
+            | RepairError::Escrow(EscrowError::State(_) | EscrowError::Damaged(_))
             | RepairError::Snapshots(_) => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"),
             RepairError::Escrow(_) => (StatusCode::UNPROCESSABLE_ENTITY, "Invalid"),
             RepairError::Engine(_) | RepairError::Plugin(_) | RepairError::NoAdmission(_) => {

@@ -76,6 +76,9 @@ pub enum EscrowError {
     /// What stands where a node's name belongs.
     #[error("{0:?} is no name of a node")]
     Node(String),
+    /// What is kept is no escrow.
+    #[error("the escrow that is kept can't be read: {0}; make another with `witgate recovery escrow`")]
+    Damaged(serde_json::Error),
     /// The state.
     #[error(transparent)]
     State(#[from] Error),
@@ -187,7 +190,8 @@ impl Safe {
     /// The one that is kept.
     pub(crate) async fn kept(&self) -> Result<Option<Escrow>, EscrowError> {
         let stored = self.space.get(KEY).await?;
-        Ok(stored.and_then(|stored| serde_json::from_slice(&stored).ok()))
+        let escrow = stored.map(|stored| serde_json::from_slice(&stored).map_err(EscrowError::Damaged));
+        escrow.transpose()
     }
 }
 
@@ -257,6 +261,27 @@ mod tests {
             escrow.open(&alice.to_string()),
             Err(EscrowError::Swapped { .. })
         ));
+    }
+
+    #[tokio::test]
+    async fn a_kept_escrow_that_is_damaged_is_not_taken_for_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = witgate_state::Embedded::open(folder.path()).unwrap();
+        let safe = Safe::open(&state).unwrap();
+        assert_eq!(safe.kept().await.unwrap(), None);
+        let damaged = Change::Put {
+            key: KEY.to_vec(),
+            value: b"{".to_vec(),
+            lifetime: None,
+        };
+        let transaction = Transaction {
+            expect: Vec::new(),
+            changes: vec![damaged],
+        };
+        let written = safe.space.commit(transaction).await.unwrap();
+        assert_eq!(written, witgate_state::Outcome::Committed);
+        let kept = safe.kept().await;
+        assert!(matches!(kept, Err(EscrowError::Damaged(_))), "{kept:?}");
     }
 
     fn key_of(certificate: &str) -> String {
