@@ -46,12 +46,15 @@ impl Plan {
 /// A control plane, a line for each thing that a step can change.
 fn lines(seen: &Observation, silence: Duration) -> Vec<String> {
     let census = seen.census();
+    let left = match seen.tolerance() {
+        ..0 => "nothing can be written".to_owned(),
+        left => format!("{left} more may fail"),
+    };
     let mut lines = vec![format!(
-        "quorum: {} of {} voters alive, {} needed, {} more may fail",
+        "quorum: {} of {} voters alive, {} needed, {left}",
         census.alive,
         census.voters,
-        census.quorum(),
-        seen.tolerance()
+        census.quorum()
     )];
     for member in &seen.survey.members {
         let id = if member.id == TO_COME {
@@ -228,7 +231,7 @@ mod tests {
                 },
                 Outlook {
                     gone: lines(&[
-                        "quorum: 1 of 2 voters alive, 2 needed, -1 more may fail",
+                        "quorum: 1 of 2 voters alive, 2 needed, nothing can be written",
                         "member cp-2 (2): voter, unknown",
                     ]),
                     come: lines(&["quorum: 1 of 1 voters alive, 1 needed, 0 more may fail"]),

@@ -68,8 +68,12 @@ pub(super) fn section(wiring: &Wiring, principal: &Principal) -> Markup {
 async fn home(gateway: State<Arc<Gateway>>, request: Request) -> Response {
     look(gateway, request, async |recovery, principal| {
         // Both ask all members, and those that are silent take their time.
-        let (status, diagnoses) = tokio::join!(recovery.status(), recovery.diagnose());
-        let plans = recovery.plans().await?;
+        let (mut status, diagnoses) = tokio::join!(recovery.status(), recovery.diagnose());
+        let plans = match &mut status {
+            Ok(status) => std::mem::take(&mut status.plans),
+            // They are known when nothing can be seen.
+            Err(_) => recovery.plans().await?,
+        };
         let content = overview::content(recovery, &status, &diagnoses, &plans);
         Ok(page(StatusCode::OK, "Control plane", Some(principal), &content))
     })

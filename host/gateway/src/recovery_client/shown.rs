@@ -12,13 +12,16 @@ use witgate_plugins::recovery::Action;
 pub(super) fn status(status: &Value) -> String {
     let mut text = String::new();
     let number = |name: &str| status.get(name).and_then(Value::as_i64).unwrap_or(0);
+    let left = match number("tolerance") {
+        ..0 => "nothing can be written".to_owned(),
+        left => format!("{left} more may fail"),
+    };
     let _ = writeln!(
         text,
-        "{} of {} voters are alive, {} are needed; {} more may fail",
+        "{} of {} voters are alive, {} are needed; {left}",
         number("alive"),
         number("voters"),
-        number("quorum"),
-        number("tolerance")
+        number("quorum")
     );
     for member in list(status, "members") {
         let flag = |name: &str| member.get(name).and_then(Value::as_bool).unwrap_or(false);

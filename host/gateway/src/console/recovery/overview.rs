@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 use witgate_plugins::recovery::{Evidence, Finding, Member, Seen, Severity};
-use witgate_recovery::{Observation, Standing};
+use witgate_recovery::{Observation, Rehearsal, Standing};
 
 use super::{link, moment, progress};
 use crate::recovery::{Diagnosis, PlanStatus, Recovery, RepairError, Status};
@@ -26,7 +26,7 @@ pub(super) fn content(
         }
         (findings(diagnoses))
         (list(plans))
-        @if let Ok(status) = status { (snapshots(&status.observation)) }
+        @if let Ok(status) = status { (snapshots(status)) }
         section aria-labelledby="record" {
             h2 id="record" { "For the record" }
             p { "The incident bundle has all that is known: what is seen and found now, the plans, approvals, the list of snapshots, and the whole journal, which " code { "witgate recovery verify incident.json" } " checks without this gateway. There is no secret in it." }
@@ -213,10 +213,22 @@ fn list(plans: &[PlanStatus]) -> Markup {
     }
 }
 
-fn snapshots(seen: &Observation) -> Markup {
+fn snapshots(status: &Status) -> Markup {
+    let seen = &status.observation;
+    let newest = status.newest_snapshot.as_ref();
     html! {
         section aria-labelledby="snapshots" {
             h2 id="snapshots" { "Newest snapshots" }
+            @match newest.and_then(|newest| newest.rehearsal.as_ref()) {
+                Some(Rehearsal::Restored { at, keys, .. }) => p class="good wrap" {
+                    "The newest was restored on trial: " (keys) " keys, " (moment(*at)) "."
+                },
+                Some(Rehearsal::Failed { at, reason }) => p role="alert" class="bad" {
+                    "The newest can't be restored: " (reason) ", " (moment(*at)) "."
+                },
+                None if newest.is_some() => p class="quiet" { "The newest was not restored on trial." },
+                None => {},
+            }
             @if seen.snapshots.is_empty() { p class="bad" { "There is none: what can't be undone has nothing behind it." } } @else {
                 table {
                     thead { tr {
