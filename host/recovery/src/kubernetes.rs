@@ -66,8 +66,7 @@ impl Kube {
         namespace: &str,
         name: &str,
     ) -> Result<Option<Value>, KubeError> {
-        let path = format!("{}/{name}", path(resource, namespace));
-        found(self.read(&path, WHOLE).await)
+        self.one(resource, namespace, name, WHOLE).await
     }
 
     /// The metadata of one object, or none.
@@ -77,8 +76,18 @@ impl Kube {
         namespace: &str,
         name: &str,
     ) -> Result<Option<Value>, KubeError> {
+        self.one(resource, namespace, name, METADATA).await
+    }
+
+    async fn one(
+        &self,
+        resource: &KubeResource,
+        namespace: &str,
+        name: &str,
+        form: HeaderValue,
+    ) -> Result<Option<Value>, KubeError> {
         let path = format!("{}/{name}", path(resource, namespace));
-        found(self.read(&path, METADATA).await)
+        found(self.read(&path, form).await)
     }
 
     /// All objects that a selector selects.

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use reqwest::RequestBuilder;
 use secrecy::{ExposeSecret, SecretString};
 use url::{Host, Url};
@@ -105,8 +105,8 @@ impl Connection {
         headers: HeaderMap,
         body: Vec<u8>,
     ) -> anyhow::Result<Reply> {
-        let request = self.http.post(self.url(path)).headers(headers).body(body);
-        self.send(credential.put_on(request)).await
+        self.send_body(Method::POST, path, credential, headers, body)
+            .await
     }
 
     /// A PUT as somebody.
@@ -117,8 +117,20 @@ impl Connection {
         headers: HeaderMap,
         body: Vec<u8>,
     ) -> anyhow::Result<Reply> {
-        let request = self.http.put(self.url(path)).headers(headers).body(body);
-        self.send(credential.put_on(request)).await
+        self.send_body(Method::PUT, path, credential, headers, body).await
+    }
+
+    async fn send_body(
+        &self,
+        method: Method,
+        path: &str,
+        credential: &Credential,
+        headers: HeaderMap,
+        body: Vec<u8>,
+    ) -> anyhow::Result<Reply> {
+        let request = self.http.request(method, self.url(path));
+        self.send(credential.put_on(request.headers(headers).body(body)))
+            .await
     }
 
     async fn send(&self, request: RequestBuilder) -> anyhow::Result<Reply> {
