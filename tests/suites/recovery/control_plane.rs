@@ -8,6 +8,7 @@ use witgate_lab::{Component, ControlPlane, ControlPlaneOptions, EtcdLine, eventu
 
 use super::{
     desk::Desk,
+    objects::kubeadm_config,
     site::SOON,
     traffic::{Traffic, count},
 };
@@ -100,16 +101,7 @@ async fn repair(desk: &Desk, plan: &str) {
 async fn left_behind(control_plane: &ControlPlane) -> String {
     let kubectl = control_plane.kubectl().unwrap();
     let names = ["get", "nodes,pods,leases", "-n", "kube-system", "-o", "name"];
-    let config = [
-        "get",
-        "configmap",
-        "kubeadm-config",
-        "-n",
-        "kube-system",
-        "-o",
-        "yaml",
-    ];
-    kubectl.succeed(&names).await.unwrap() + &kubectl.succeed(&config).await.unwrap()
+    kubectl.succeed(&names).await.unwrap() + &kubeadm_config(&kubectl, "yaml").await
 }
 
 /// Neither the journal with its plans, nor the gateway's log, nor its audit has a line of a key.

@@ -4,7 +4,7 @@
 use serde_json::json;
 use witgate_lab::{Component, Etcd, Kubectl, Kubernetes, eventually, http, require};
 
-use super::{desk::Desk, site::SOON};
+use super::{desk::Desk, objects::kubeadm_config, site::SOON};
 
 const NODE: &str = r#"
 ---
@@ -135,17 +135,7 @@ async fn add_learner(members: &[Etcd]) {
 }
 
 async fn cluster_status(kubectl: &Kubectl) -> String {
-    let path = "jsonpath={.data.ClusterStatus}";
-    let args = [
-        "get",
-        "configmap",
-        "kubeadm-config",
-        "-n",
-        "kube-system",
-        "-o",
-        path,
-    ];
-    kubectl.succeed(&args).await.unwrap()
+    kubeadm_config(kubectl, "jsonpath={.data.ClusterStatus}").await
 }
 
 #[tokio::test(flavor = "multi_thread")]

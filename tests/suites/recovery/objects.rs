@@ -50,6 +50,20 @@ metadata: {name: cp-9}
 status: {conditions: [{type: Ready, status: Unknown, lastTransitionTime: "2026-01-01T00:00:00Z"}]}
 "#;
 
+/// ConfigMap kubeadm-config, as kubectl prints it with this `-o`.
+pub(crate) async fn kubeadm_config(kubectl: &Kubectl, output: &str) -> String {
+    let args = [
+        "get",
+        "configmap",
+        "kubeadm-config",
+        "-n",
+        "kube-system",
+        "-o",
+        output,
+    ];
+    kubectl.succeed(&args).await.unwrap()
+}
+
 async fn metadata(kubectl: &Kubectl, kind: &str, name: &str, field: &str) -> String {
     let path = format!("jsonpath={{.metadata.{field}}}");
     let args = ["get", kind, name, "--namespace", "kube-system", "-o", &path];
@@ -130,16 +144,8 @@ async fn what_a_dead_node_leaves_behind_is_removed_and_nothing_else() {
     for gone in ["cp-9", "kube-scheduler"] {
         assert!(!left.contains(gone), "{left}");
     }
-    let map = [
-        "get",
-        "configmap",
-        "kubeadm-config",
-        "-n",
-        "kube-system",
-        "-o",
-        "json",
-    ];
-    let map: Value = serde_json::from_str(&kubectl.succeed(&map).await.unwrap()).unwrap();
+    let map = kubeadm_config(&kubectl, "json").await;
+    let map: Value = serde_json::from_str(&map).unwrap();
     let status = map["data"]["ClusterStatus"].as_str().unwrap();
     assert!(
         status.contains("10.0.0.8") && !status.contains("cp-9"),

@@ -65,20 +65,19 @@ async fn a_snapshot_is_restored_on_trial_and_a_damaged_one_is_found_out() {
         "{kept:?}"
     );
 
-    // A byte in the middle turns, on a disk that says nothing. What etcdutl says of that depends on what
-    // the byte was of: the keys, or a page of the database itself.
+    // A bit turns, on a disk that says nothing. It is one of the digest, because what etcdutl says of one
+    // of the database depends on what it was of.
     let taken = site.control_plane.take_snapshot().await.unwrap();
     let file = site.snapshots().join(&taken.file);
     let mut bytes = fs::read(&file).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
+    *bytes.last_mut().unwrap() ^= 1;
     fs::write(&file, bytes).unwrap();
     assert!(site.control_plane.rehearse().await.unwrap());
     let kept = site.control_plane.snapshots().await.unwrap().pop().unwrap();
     let Some(Rehearsal::Failed { reason, .. }) = &kept.rehearsal else {
         panic!("{kept:?}");
     };
-    assert!(!reason.is_empty(), "{kept:?}");
+    assert!(reason.contains("expected sha256"), "{reason}");
     let left: Vec<_> = fs::read_dir(site.snapshots())
         .unwrap()
         .map(|entry| entry.unwrap().path())
