@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 /// A component of the lab, by the programs that it needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Component {
-    /// etcd and etcdctl.
+    /// etcd, etcdctl and etcdutl.
     Etcd,
     /// etcd of the 3.5 line, which older clusters run.
     Etcd35,
@@ -263,7 +263,7 @@ impl Component {
 
     fn programs(self) -> &'static [&'static str] {
         match self {
-            Self::Etcd => &["etcd", "etcdctl"],
+            Self::Etcd => &["etcd", "etcdctl", "etcdutl"],
             Self::Etcd35 => &["etcd"],
             Self::Kubernetes => &["kube-apiserver", "kubectl"],
             Self::ControlPlane => &["kubeadm", "kube-controller-manager"],
