@@ -80,6 +80,7 @@ macro_rules! export_claims {
         mod witgate_exports {
             type Component = $crate::claims::Exported<super::$plugin>;
             $crate::bindings::claims::export!(Component with_types_in $crate::bindings::claims);
+            $crate::stamp!();
         }
     };
 }

@@ -7,6 +7,8 @@ pub mod http;
 pub mod key_value;
 pub mod log;
 pub mod recovery;
+#[doc(hidden)]
+pub mod stamp;
 pub mod storage;
 
 pub use serde;

@@ -88,6 +88,7 @@ macro_rules! export_recovery {
         mod witgate_exports {
             type Component = $crate::recovery::Exported<super::$plugin>;
             $crate::bindings::recovery::export!(Component with_types_in $crate::bindings::recovery);
+            $crate::stamp!();
         }
     };
 }

@@ -120,6 +120,7 @@ macro_rules! export_storage {
         mod witgate_exports {
             type Component = $crate::storage::Exported<super::$plugin>;
             $crate::bindings::storage::export!(Component with_types_in $crate::bindings::storage);
+            $crate::stamp!();
         }
     };
 }
