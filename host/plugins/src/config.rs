@@ -7,7 +7,7 @@ mod size;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 pub use grants::{Addresses, Basic, Grants, HttpGrant, KeyValueGrant, KubernetesGrant, SecretGrant};
 pub(crate) use limits::{Bounds, MAX_INSTANCES, MAX_MEMORY};
@@ -37,7 +37,7 @@ pub struct PluginConfig {
 }
 
 /// What a plugin does, which is the contract that it has to export.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Kind {
     /// Names the user behind a verified token (`witgate:claims`).

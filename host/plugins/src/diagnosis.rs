@@ -12,9 +12,10 @@ use crate::{
     denials::{grant_lines, printable},
 };
 use names::{CONTRACTS, Name, Offer, find};
+pub(crate) use names::{contract_of, contracts_in_words, needed_grant, standing};
 
 /// Why a file can't be linked as the plugin that it is configured to be.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Finding {
     /// Something else than WebAssembly.
     #[error("it is not a WebAssembly file")]
@@ -140,20 +141,17 @@ fn damaged(file: &[u8], offset: u64, reason: &str) -> Finding {
     }
 }
 
-/// Compares what a component imports and exports with what is offered and granted. Returns the
-/// version of its kind's contract that it speaks.
+/// Compares what a component imports and exports with what is offered. Returns the version of its
+/// kind's contract that it speaks.
 pub(crate) fn compare(
     engine: &Engine,
     component: &Component,
-    plugin: &str,
     kind: Kind,
-    grants: &Grants,
 ) -> Result<&'static str, Vec<Finding>> {
     let ty = component.component_type();
     let mut findings = Vec::new();
     for (name, import) in ty.imports(engine) {
         findings.extend(check_import(engine, name, &import.ty));
-        findings.extend(check_grant(name, plugin, grants));
     }
     let exports: Vec<_> = ty
         .exports(engine)
@@ -203,24 +201,22 @@ fn check_import(engine: &Engine, import: &str, item: &ComponentItem) -> Vec<Find
         .collect()
 }
 
-fn check_grant(import: &str, plugin: &str, grants: &Grants) -> Option<Finding> {
-    let lines = match Name::parse(import)?.interface {
-        "witgate:host/key-value" if grants.key_value.is_none() => {
-            grant_lines(plugin, &["keyValue:", "  maxBytes: 1GiB"])
-        }
-        "wasi:http/outgoing-handler" if grants.http.is_empty() => {
-            grant_lines(plugin, &["http:", "  - http://HOST:PORT"])
-        }
-        "witgate:recovery/kubernetes" if grants.kubernetes.is_empty() => {
-            grant_lines(plugin, &["kubernetes:", "  - resource: KIND"])
-        }
-        "witgate:recovery/etcd" if !grants.etcd => grant_lines(plugin, &["etcd: true"]),
-        _ => return None,
+/// What a component imports that the operator has to grant, and has not granted.
+pub(crate) fn ungranted(
+    engine: &Engine,
+    component: &Component,
+    plugin: &str,
+    grants: &Grants,
+) -> Vec<Finding> {
+    let ty = component.component_type();
+    let finding = |import: &str| {
+        let needed = needed_grant(import).filter(|needed| !(needed.is_given)(grants))?;
+        Some(Finding::Grant {
+            import: import.to_owned(),
+            lines: grant_lines(plugin, needed.lines),
+        })
     };
-    Some(Finding::Grant {
-        import: import.to_owned(),
-        lines,
-    })
+    ty.imports(engine).filter_map(|(name, _)| finding(name)).collect()
 }
 
 fn check_exports(

@@ -14,6 +14,7 @@ mod denials;
 mod diagnosis;
 mod egress;
 mod guest;
+mod inspection;
 mod journal;
 mod key_value;
 mod kubernetes;
@@ -34,7 +35,8 @@ pub use config::{
     PluginConfig, SecretGrant, Size,
 };
 pub use diagnosis::Finding;
-pub use load::{LoadError, LoadErrors, PluginInfo, Plugins, Problem};
+pub use inspection::{Import, Inspection, Owner, Producer, Spoken};
+pub use load::{Checked, LoadError, LoadErrors, PluginInfo, Plugins, Problem};
 pub use origin::{OriginError, OriginPattern};
 pub use recovery::Recovery;
 pub use runtime::{Options, Runtime, RuntimeError};

@@ -1,6 +1,7 @@
 //! From files and configuration to plugins that answer: all of them, or none.
 
-mod file;
+mod check;
+pub(crate) mod file;
 
 use std::{
     collections::BTreeMap,
@@ -10,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+pub use check::Checked;
 use file::File;
 use futures::future::join_all;
 use tokio::time::timeout;
@@ -258,8 +260,7 @@ impl Loading<'_> {
     }
 
     async fn plugin(&self) -> Result<Arc<Plugin>, Problem> {
-        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        if self.name.is_empty() || self.name.len() > 63 || !self.name.chars().all(plain) {
+        if !is_name(self.name) {
             return Err(Problem::Name);
         }
         let bounds = self.config.limits.bounds(self.config.kind)?;
@@ -273,20 +274,18 @@ impl Loading<'_> {
             return Ok(previous.clone());
         }
         let component = self.compile(content).await?;
-        let (contract, linked) = self.link(&component)?;
+        let linked = self.link(&component);
+        let ungranted = self.ungranted(&component);
+        let (contract, linked) = match linked {
+            Ok(linked) if ungranted.is_empty() => linked,
+            Ok(_) => return Err(Problem::Link(ungranted)),
+            Err(findings) => return Err(Problem::Link([findings, ungranted].concat())),
+        };
         let shared = Arc::new(self.share(bounds, secrets)?);
-        let engine = self.runtime.engine();
-        let (works, trouble) = match self.config.kind {
-            Kind::Claims => (Works::Claims(v0_1::claims(engine, linked, &shared).await?), None),
-            Kind::Storage => {
-                let storage = v0_1::storage(engine, linked, &shared).await?;
-                let trouble = self.check(&*storage).await;
-                (Works::Storage(storage), trouble)
-            }
-            Kind::Recovery => (
-                Works::Recovery(v0_1::recovery(engine, linked, &shared).await?),
-                None,
-            ),
+        let works = self.start(linked, &shared).await?;
+        let trouble = match &works {
+            Works::Storage(storage) => self.check(&**storage).await,
+            Works::Claims(_) | Works::Recovery(_) => None,
         };
         let denied = shared.egress.denials().in_words();
         if !denied.is_empty() {
@@ -319,13 +318,25 @@ impl Loading<'_> {
             .map_err(|error| Problem::Compile(error.to_string()))?
     }
 
-    fn link(&self, component: &Component) -> Result<(&'static str, InstancePre<Guest>), Problem> {
-        let PluginConfig { kind, grants, .. } = self.config;
-        let contract = diagnosis::compare(self.runtime.engine(), component, self.name, *kind, grants);
-        let contract = contract.map_err(Problem::Link)?;
+    fn link(&self, component: &Component) -> Result<(&'static str, InstancePre<Guest>), Vec<Finding>> {
+        let contract = diagnosis::compare(self.runtime.engine(), component, self.config.kind)?;
         let linked = self.runtime.linker().instantiate_pre(component);
-        let linked = linked.map_err(|error| Problem::Link(vec![Finding::Types(format!("{error:#}"))]))?;
+        let linked = linked.map_err(|error| vec![Finding::Types(format!("{error:#}"))])?;
         Ok((contract, linked))
+    }
+
+    fn ungranted(&self, component: &Component) -> Vec<Finding> {
+        diagnosis::ungranted(self.runtime.engine(), component, self.name, &self.config.grants)
+    }
+
+    /// Starts the first instance, which gets its configuration.
+    async fn start(&self, linked: InstancePre<Guest>, shared: &Arc<Shared>) -> Result<Works, StartError> {
+        let engine = self.runtime.engine();
+        Ok(match self.config.kind {
+            Kind::Claims => Works::Claims(v0_1::claims(engine, linked, shared).await?),
+            Kind::Storage => Works::Storage(v0_1::storage(engine, linked, shared).await?),
+            Kind::Recovery => Works::Recovery(v0_1::recovery(engine, linked, shared).await?),
+        })
     }
 
     fn share(&self, bounds: Bounds, secrets: Secrets) -> Result<Shared, Problem> {
@@ -374,6 +385,12 @@ impl From<StartError> for Problem {
             StartError::Broken(reason) => Self::Start(reason),
         }
     }
+}
+
+/// Whether a plugin can be called so.
+fn is_name(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    (1..=63).contains(&name.len()) && name.chars().all(plain)
 }
 
 fn lines(findings: &[Finding]) -> String {

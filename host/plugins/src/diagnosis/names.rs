@@ -2,7 +2,10 @@
 
 use semver::{Version, VersionReq};
 
-use crate::{config::Kind, v0_1};
+use crate::{
+    config::{Grants, Kind},
+    v0_1,
+};
 
 /// A name such as `wasi:io/poll@0.2.6`, taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +113,45 @@ const OFFERED: [Offered; 36] = [
     wasi("wasi:sockets/udp-create-socket"),
 ];
 
+/// An import that reaches outside the component, so that the operator has to grant it.
+pub(crate) struct NeededGrant {
+    interface: &'static str,
+    /// Whether something of the kind is granted.
+    pub(crate) is_given: fn(&Grants) -> bool,
+    /// How it is written under `grants`.
+    pub(crate) lines: &'static [&'static str],
+}
+
+const NEEDED_GRANTS: [NeededGrant; 4] = [
+    NeededGrant {
+        interface: "witgate:host/key-value",
+        is_given: |grants| grants.key_value.is_some(),
+        lines: &["keyValue:", "  maxBytes: 1GiB"],
+    },
+    NeededGrant {
+        interface: "wasi:http/outgoing-handler",
+        is_given: |grants| !grants.http.is_empty(),
+        lines: &["http:", "  - http://HOST:PORT"],
+    },
+    NeededGrant {
+        interface: "witgate:recovery/kubernetes",
+        is_given: |grants| !grants.kubernetes.is_empty(),
+        lines: &["kubernetes:", "  - resource: KIND"],
+    },
+    NeededGrant {
+        interface: "witgate:recovery/etcd",
+        is_given: |grants| grants.etcd,
+        lines: &["etcd: true"],
+    },
+];
+
+/// The contract that a component's export is, perhaps in a version that is not offered here.
+pub(crate) struct Contracted {
+    pub(crate) kind: Kind,
+    pub(crate) version: Option<String>,
+    pub(crate) is_offered: bool,
+}
+
 /// Where an import is found.
 pub(super) enum Offer {
     /// In the linker.
@@ -137,6 +179,43 @@ impl<'a> Name<'a> {
             return false;
         };
         offered.matches(&version)
+    }
+}
+
+/// What the operator has to grant for an import, if it needs that.
+pub(crate) fn needed_grant(import: &str) -> Option<&'static NeededGrant> {
+    let interface = Name::parse(import)?.interface;
+    NEEDED_GRANTS.iter().find(|needed| needed.interface == interface)
+}
+
+/// The contract that an export is, if it is one.
+pub(crate) fn contract_of(export: &str) -> Option<Contracted> {
+    let name = Name::parse(export)?;
+    let contract = CONTRACTS
+        .iter()
+        .find(|contract| contract.interface == name.interface)?;
+    Some(Contracted {
+        kind: contract.kind,
+        version: name.version.map(str::to_owned),
+        is_offered: contract.versions.iter().any(|offered| name.fits(offered)),
+    })
+}
+
+/// What is exported by plugins of all kinds: `witgate:claims/mapping@0.1.0 (claims), ...`.
+pub(crate) fn contracts_in_words() -> String {
+    let named = CONTRACTS.iter().flat_map(|contract| {
+        let Contract { kind, interface, .. } = contract;
+        { contract.versions.iter() }.map(move |version| format!("{interface}@{version} ({kind})"))
+    });
+    named.collect::<Vec<_>>().join(", ")
+}
+
+/// Whether an import is offered here, and if not, what is.
+pub(crate) fn standing(import: &str) -> Result<(), String> {
+    match find(import) {
+        Offer::Here(_) => Ok(()),
+        Offer::OtherVersion(offered) => Err(format!("offered here: {offered}")),
+        Offer::Nowhere(instead) => Err(format!("not offered here. {instead}")),
     }
 }
 

@@ -14,18 +14,18 @@ const MAX_FILE: Size = Size(64 << 20);
 
 /// A file that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct File {
-    pub(super) path: PathBuf,
-    pub(super) digest: Digest,
+pub(crate) struct File {
+    pub(crate) path: PathBuf,
+    pub(crate) digest: Digest,
 }
 
 /// A SHA-256 digest, printed in hexadecimal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Digest([u8; 32]);
+pub(crate) struct Digest([u8; 32]);
 
 impl File {
     /// Reads a file, which must have the digest `expected` if there is one.
-    pub(super) async fn read(path: PathBuf, expected: Option<&str>) -> Result<(Self, Vec<u8>), Problem> {
+    pub(crate) async fn read(path: PathBuf, expected: Option<&str>) -> Result<(Self, Vec<u8>), Problem> {
         let failed = |error: std::io::Error| Problem::File(format!("it can't be read: {error}"));
         let mut content = Vec::new();
         let file = tokio::fs::File::open(&path).await.map_err(failed)?;
