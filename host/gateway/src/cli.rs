@@ -1,5 +1,6 @@
 //! The command line.
 
+pub(crate) mod plugin;
 pub(crate) mod recovery;
 
 use std::path::PathBuf;
@@ -67,6 +68,9 @@ pub(crate) enum Command {
     /// Find out where the way through a gateway is broken, and what to do about it.
     #[command(subcommand)]
     Doctor(DoctorCommand),
+    /// Write a plugin: make a project, build, check and test it, look at it.
+    #[command(subcommand)]
+    Plugin(plugin::PluginCommand),
     /// See what is wrong with the control plane behind a gateway, and have it repaired.
     #[command(subcommand)]
     Recovery(Box<recovery::RecoveryCommand>),

@@ -16,6 +16,7 @@ mod limits;
 mod listener;
 mod metrics;
 mod origins;
+mod plugin;
 mod prometheus_config;
 mod recovery;
 mod recovery_client;
@@ -42,8 +43,14 @@ use tracing_subscriber::EnvFilter;
 /// won't help.
 const EX_USAGE: u8 = 64;
 
+/// This gateway's version.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// What is logged unless RUST_LOG says otherwise. The store's own notes are of use to nobody else.
 const DEFAULT_FILTER: &str = "info,fjall=warn,lsm_tree=warn";
+
+/// The same for who tries a plugin: what that says, and what is wrong.
+const PLUGIN_FILTER: &str = "warn,witgate::plugin=info";
 
 /// A request allocates some dozens of times, across threads.
 #[global_allocator]
@@ -51,7 +58,13 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    log_to_stderr(cli.log_format);
+    log_to_stderr(
+        cli.log_format,
+        match cli.command {
+            Command::Plugin(_) => PLUGIN_FILTER,
+            _ => DEFAULT_FILTER,
+        },
+    );
     // Libraries that leave the choice of cryptography to the process find it here.
     if rustls::crypto::ring::default_provider()
         .install_default()
@@ -120,6 +133,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         }) => remote_client::read(&gateway, &selector, minutes).await,
         Command::Prometheus(PrometheusCommand::Config(args)) => prometheus_config::run(&args).await,
         Command::Doctor(DoctorCommand::Prometheus(args)) => doctor::run(&args).await,
+        Command::Plugin(command) => plugin::run(&command).await,
         Command::Recovery(command) => recovery_client::run(&command).await,
         Command::Dev(args) => match &args.command {
             None => dev::run(&args).await,
@@ -128,8 +142,8 @@ async fn run(command: Command) -> anyhow::Result<()> {
     }
 }
 
-fn log_to_stderr(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
+fn log_to_stderr(format: LogFormat, default: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())

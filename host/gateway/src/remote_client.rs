@@ -1,7 +1,7 @@
 //! `witgate prometheus write` and `read`: a remote-write and remote-read client for people.
 
 mod connection;
-mod selector;
+pub(crate) mod selector;
 
 pub(crate) use self::connection::{Connection, Credential, Reply};
 
@@ -145,7 +145,7 @@ async fn call(
 }
 
 /// `up{job="a"}`
-fn line_name(labels: &[Label]) -> Result<String, std::fmt::Error> {
+pub(crate) fn line_name(labels: &[Label]) -> Result<String, std::fmt::Error> {
     let name = labels.iter().find(|label| label.name == "__name__");
     let mut line = name.map_or(String::new(), |label| label.value.clone());
     let mut separator = '{';

@@ -53,6 +53,7 @@ pub use hash::{HashError, generate_token, hash_password, hash_token};
 pub use identity::{Identity, Surroundings};
 pub use issuer::IssuerStatus;
 pub use login::{Login, LoginError, Logout, LogoutError, Redirect};
+pub use names::examine;
 pub use principal::{Method, NotHexadecimal, Principal, Proof, SessionId, Subject, TokenDigest};
 pub use records::{Records, RecordsError};
 pub use revocation::{Revocation, Revocations, Revoked};

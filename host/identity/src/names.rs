@@ -76,6 +76,15 @@ pub(crate) enum NameError {
     ExtraTwice(String),
 }
 
+/// What becomes of an identity that a claims plugin gives, where the configuration allows no reserved name;
+/// or in words what is wrong with it. For trying a plugin without a gateway.
+pub fn examine(proposal: Proposal) -> Result<Proposal, String> {
+    let approved = Names::default().approve(proposal);
+    approved
+        .map(|Approved(proposal)| proposal)
+        .map_err(|error| error.to_string())
+}
+
 // === impl Names ===
 
 impl Names {

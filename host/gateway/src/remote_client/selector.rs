@@ -4,13 +4,13 @@ use witgate_prometheus::proto::{LabelMatcher, MatchType};
 
 /// A selector, and what stood behind it.
 #[derive(Debug, PartialEq)]
-pub(super) struct Parsed {
-    pub(super) matchers: Vec<LabelMatcher>,
-    pub(super) rest: String,
+pub(crate) struct Parsed {
+    pub(crate) matchers: Vec<LabelMatcher>,
+    pub(crate) rest: String,
 }
 
 /// Reads a selector from the beginning of a text.
-pub(super) fn parse(text: &str) -> Result<Parsed, String> {
+pub(crate) fn parse(text: &str) -> Result<Parsed, String> {
     let mut input = Input {
         text,
         rest: text.trim_start(),
