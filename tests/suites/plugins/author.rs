@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -230,7 +231,7 @@ async fn a_new_storage_plugin_is_built_and_tested() {
     project.edit("cases/example.yaml", &found("stale"), &found("NaN"));
     let tested = project.plugin(&["test"]).await.failed();
     assert!(
-        tested.contains("\"NaN\"") && tested.contains("\"stale\""),
+        tested.contains("[2000, NaN]") && tested.contains("[2000, stale]"),
         "{tested}"
     );
     project.edit(
@@ -256,6 +257,56 @@ async fn a_new_recovery_plugin_is_built_and_tested() {
         tested.contains("\"cp-2\"") && tested.contains("\"cp-3\""),
         "{tested}"
     );
+}
+
+/// The plugins of this repository, with the cases that are beside them.
+#[tokio::test]
+async fn recorded_inputs_come_to_what_they_say() {
+    let test = async |component: &Path, cases: &Path| {
+        let arguments = [
+            Path::new("plugin"),
+            "test".as_ref(),
+            component,
+            "--cases".as_ref(),
+            cases,
+        ];
+        let arguments = arguments.map(|argument| argument.to_str().unwrap());
+        said(Path::new("/"), &witgate(), &arguments).await
+    };
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins");
+    for (name, passed) in [("claims-lookup", 3), ("claims-rules", 2), ("storage-local", 1)] {
+        let cases = sources.join(name).join("cases");
+        let tested = test(&plugin(name), &cases).await.succeeded();
+        assert!(tested.contains(&format!("{passed} passed, 0 failed")), "{tested}");
+    }
+
+    // What a plugin asks its backend is compared, and what it asks beyond that is refused.
+    let folder = tempfile::tempdir().unwrap();
+    let cases = sources.join("claims-lookup/cases");
+    let text = fs::read_to_string(cases.join("directory.yaml")).unwrap();
+    fs::write(
+        folder.path().join("directory.yaml"),
+        text.replace("/users/joe/", "/users/jim/"),
+    )
+    .unwrap();
+    fs::write(folder.path().join("directory-token"), "another").unwrap();
+    let tested = test(&plugin("claims-lookup"), folder.path()).await.failed();
+    assert!(tested.contains("0 passed, 3 failed"), "{tested}");
+    for difference in [
+        "-         \"authorization\": \"Bearer made-up-for-this-case\"",
+        "+         \"authorization\": \"Bearer another\"",
+        "-       \"path\": \"/users/jim/groups\"",
+        "+       \"path\": \"/users/joe/groups\"",
+    ] {
+        let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let wanted = words(difference);
+        assert!(
+            tested
+                .lines()
+                .any(|line| words(line.trim_end_matches(',')) == wanted),
+            "{difference} is not in {tested}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -302,4 +353,17 @@ async fn what_does_not_fit_is_explained() {
     let build = ["plugin", "build", "--project", "."];
     let built = said(folder.path(), &witgate(), &build).await.failed();
     assert!(built.contains("run this in a plugin's project"), "{built}");
+
+    // A Rust without the target.
+    let project = Project::new("claims").await;
+    let rustc = folder.path().join("rustc");
+    fs::write(&rustc, "#!/bin/sh\necho /nowhere/lib\n").unwrap();
+    fs::set_permissions(&rustc, fs::Permissions::from_mode(0o755)).unwrap();
+    let built = Command::new(witgate())
+        .args(["plugin", "build"])
+        .current_dir(project.folder())
+        .env("RUSTC", rustc)
+        .output();
+    let built = String::from_utf8(built.await.unwrap().stderr).unwrap();
+    assert!(built.contains("run `rustup target add wasm32-wasip2`"), "{built}");
 }

@@ -43,14 +43,28 @@ Examples:
   witgate plugin test                                        # dist/*.wasm with cases/
   witgate plugin test other.wasm --cases other-cases/groups.yaml
 
-A file of cases has a section `plugin` with what would stand under the plugin's name in a gateway's
-configuration (config, grants, limits), and a list `cases`. Each has a `name`, and:
-  claims    `claims`, and one of `identity` (user, uid, groups, extra), `denied` (the plugin's words),
-            `refused` (the gateway's words about what the plugin says), `failed` (a trap, a limit)
-  storage   `steps`: `write` (tenant, series), or `read` (tenant, selector, start, end) with `found`; either
-            with `refused` (status, says) instead. A series is 'up{job=\"a\"}': [[1000, 1.5], [2000, stale]]
-  recovery  `survey` and `objects`, `findings`, and by their subjects `plans`
-`witgate plugin new` makes a file for each kind.";
+A file of cases has a section `plugin` with what would stand under the plugin's name in a
+gateway's configuration (config, grants, limits), and a list `cases`. Each has a `name`, and:
+
+  claims    `claims`: what an issuer has signed; and one of
+              identity: {user, uid, groups, extra}
+              denied: the plugin's words
+              refused: the gateway's words about what the plugin says, or a part of them
+              failed: a trap or a limit, or a part of the words
+  storage   `steps`, each one of
+              write: {tenant, series}
+              read: {tenant, selector, start, end}, with `found`: series
+            and if it does not succeed, `refused`: {status, says}.
+            Series are written 'up{job=\"a\"}': [[1000, 1.5], [2000, stale]]
+            `attributes` by tenant: what a configuration would say there.
+  recovery  `survey` and `objects`: what is seen; `findings`, and by their subjects `plans`.
+            What is left out of a finding or a plan may be anything.
+  any       `http`: what it asks a backend and is answered, in this order. The backend is
+            http://recorded in the plugin's config and grants. Each has
+              request: {method, path, headers, body}
+              answer: {status, headers, body, base64}
+
+Secrets' files are beside the file of cases. `witgate plugin new` makes a file for each kind.";
 
 const NEW_EXAMPLES: &str = "\
 Examples:

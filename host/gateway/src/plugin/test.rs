@@ -3,6 +3,7 @@
 
 mod claims;
 mod difference;
+mod recorded;
 mod recovery;
 mod storage;
 
@@ -17,6 +18,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use witgate_plugins::{Grants, Inspection, Kind, Limits, PluginConfig, Plugins};
 
+use self::recorded::{Exchange, Recorded};
 use super::{check::runtime, name};
 use crate::cli::plugin::TestArgs;
 
@@ -28,12 +30,12 @@ const MAX_CASES: u64 = 64 << 20;
 #[serde(deny_unknown_fields)]
 struct Cases<C> {
     #[serde(default)]
-    plugin: Settings,
+    plugin: Map<String, Value>,
     cases: Vec<C>,
 }
 
 /// What stands under the plugin's name in a configuration, but for its kind and its file.
-#[derive(Clone, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 struct Settings {
     config: Map<String, Value>,
@@ -47,6 +49,9 @@ trait Case: DeserializeOwned + Send + Sync {
     const KIND: Kind;
 
     fn name(&self) -> &str;
+
+    /// What it asks a backend over HTTP, and is answered.
+    fn http(&self) -> &[Exchange];
 
     /// What is expected, and what came of it.
     async fn run(&self, plugin: &Loaded) -> anyhow::Result<Outcome>;
@@ -160,11 +165,14 @@ async fn try_file<C: Case>(component: &Path, file: &Path) -> anyhow::Result<Tall
     let mut tally = Tally::default();
     for (number, case) in cases.iter().enumerate() {
         let state = scratch.path().join(number.to_string());
-        let loaded = load::<C>(component, file, &plugin, &state, scratch.path()).await?;
-        let Outcome { expected, found } = case
+        let recorded = Recorded::start(case.http()).await?;
+        let settings = recorded.settings(&plugin).with_context(|| shown.to_string())?;
+        let loaded = load::<C>(component, file, settings, &state, scratch.path()).await?;
+        let outcome = case
             .run(&loaded)
             .await
             .with_context(|| format!("{shown}: the case {:?}", case.name()))?;
+        let Outcome { expected, found } = recorded.beside(outcome);
         if expected == found {
             tally.passed += 1;
             println!("  ok      {}", case.name());
@@ -182,7 +190,7 @@ async fn try_file<C: Case>(component: &Path, file: &Path) -> anyhow::Result<Tall
 async fn load<C: Case>(
     component: &Path,
     file: &Path,
-    settings: &Settings,
+    settings: Settings,
     state: &Path,
     cache: &Path,
 ) -> anyhow::Result<Loaded> {
@@ -191,7 +199,7 @@ async fn load<C: Case>(
         config,
         grants,
         limits,
-    } = settings.clone();
+    } = settings;
     let config = PluginConfig {
         kind: C::KIND,
         file: std::path::absolute(component)?,
@@ -206,4 +214,41 @@ async fn load<C: Case>(
     let base = file.parent().unwrap_or(Path::new("."));
     let plugins = Plugins::load(&runtime, &config, base, None).await?;
     Ok(Loaded { name, plugins, state })
+}
+
+/// Of what was found, what is named. Lists are as long as they are.
+fn named(expected: &Value, found: &Value) -> Value {
+    match (expected, found) {
+        (Value::Object(expected), Value::Object(found)) => {
+            let both = expected
+                .iter()
+                .filter_map(|(key, expected)| Some((key, expected, found.get(key)?)));
+            both.map(|(key, expected, found)| (key.clone(), named(expected, found)))
+                .collect()
+        }
+        (Value::Array(expected), Value::Array(found)) => {
+            let expected = expected.iter().map(Some).chain(std::iter::repeat(None));
+            let both = found.iter().zip(expected);
+            both.map(|(found, expected)| expected.map_or(found.clone(), |expected| named(expected, found)))
+                .collect()
+        }
+        _ => found.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_named_may_be_anything_but_a_list_has_its_length() {
+        let found = json!([{"class": "a", "severity": "notice"}, {"class": "b"}]);
+        assert_eq!(
+            named(&json!([{"class": "a"}]), &found),
+            json!([{"class": "a"}, {"class": "b"}])
+        );
+        assert_eq!(named(&json!({"a": 1}), &json!({"b": 1})), json!({}));
+    }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use witgate_plugins::{ClaimsError, Identity, Kind, VerifiedToken};
 
-use super::{Loaded, Outcome};
+use super::{Loaded, Outcome, recorded::Exchange};
 
 /// A token and what has to come of it: one of `identity`, `denied`, `refused` and `failed`.
 #[derive(Deserialize)]
@@ -16,6 +16,8 @@ pub(super) struct Case {
     name: String,
     /// What an issuer has signed.
     claims: Map<String, Value>,
+    #[serde(default)]
+    http: Vec<Exchange>,
     #[serde(flatten)]
     expected: Expected,
 }
@@ -52,6 +54,10 @@ impl super::Case for Case {
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn http(&self) -> &[Exchange] {
+        &self.http
     }
 
     async fn run(&self, plugin: &Loaded) -> anyhow::Result<Outcome> {

@@ -18,7 +18,7 @@ use witgate_prometheus::{
     },
 };
 
-use super::{Loaded, Outcome, claims::said};
+use super::{Loaded, Outcome, claims::said, recorded::Exchange};
 use crate::remote_client::{line_name, selector};
 
 /// Prometheus' mark for the end of a series, and its plain NaN (`model/value`).
@@ -36,6 +36,8 @@ pub(super) struct Case {
     /// What the configuration would say of tenants in `attributes`. Those without need not be named.
     #[serde(default)]
     attributes: BTreeMap<String, BTreeMap<String, String>>,
+    #[serde(default)]
+    http: Vec<Exchange>,
     steps: Vec<Step>,
 }
 
@@ -101,6 +103,10 @@ impl super::Case for Case {
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn http(&self) -> &[Exchange] {
+        &self.http
     }
 
     async fn run(&self, plugin: &Loaded) -> anyhow::Result<Outcome> {
@@ -278,9 +284,8 @@ fn series(given: &Series) -> anyhow::Result<Vec<TimeSeries>> {
 fn shown(series: Vec<TimeSeries>) -> anyhow::Result<Map<String, Value>> {
     let mut all = Map::new();
     for TimeSeries { labels, samples, .. } in series {
-        let samples = samples
-            .into_iter()
-            .map(|sample| json!([sample.timestamp, word(sample.value)]));
+        let shown = |sample: Sample| json!(format!("[{}, {}]", sample.timestamp, word(sample.value)));
+        let samples = samples.into_iter().map(shown);
         all.insert(line_name(&labels)?, samples.collect());
     }
     all.sort_keys();
