@@ -10,12 +10,6 @@ use crate::policy::millis;
 
 const KEY: &[u8] = b"lease";
 
-/// How long a lease holds unless it is renewed.
-const LIFETIME: Duration = Duration::from_secs(90);
-
-/// How often it is renewed while a step is being taken: two renewals may fail.
-pub(crate) const RENEWAL: Duration = Duration::from_secs(30);
-
 /// The lease as it is stored. It stays when it has ended, so that its token is not given again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,6 +25,7 @@ struct Record {
 pub(crate) struct Fence {
     record: Record,
     raw: Vec<u8>,
+    lifetime: Duration,
 }
 
 /// Why there is no lease.
@@ -43,10 +38,11 @@ pub(crate) enum LeaseError {
 }
 
 impl Fence {
-    /// Takes the lease, if nobody has it.
+    /// Takes the lease, if nobody has it, for so long unless it is renewed.
     pub(crate) async fn take(
         space: &Arc<dyn Space>,
         holder: &str,
+        lifetime: Duration,
         now: Timestamp,
     ) -> Result<Self, LeaseError> {
         loop {
@@ -63,10 +59,10 @@ impl Fence {
             let record = Record {
                 holder: holder.to_owned(),
                 token,
-                expires: now + millis(LIFETIME),
+                expires: now + millis(lifetime),
             };
-            if let Some(fence) = Self::swap(space, raw, record).await? {
-                return Ok(fence);
+            if let Some(raw) = swap(space, raw, &record).await? {
+                return Ok(Self { record, raw, lifetime });
             }
         }
     }
@@ -77,15 +73,14 @@ impl Fence {
             return Ok(false);
         }
         let record = Record {
-            expires: now + millis(LIFETIME),
+            expires: now + millis(self.lifetime),
             ..self.record.clone()
         };
-        let renewed = Self::swap(space, Some(self.raw.clone()), record).await?;
-        let held = renewed.is_some();
-        if let Some(renewed) = renewed {
-            *self = renewed;
-        }
-        Ok(held)
+        let Some(raw) = swap(space, Some(self.raw.clone()), &record).await? else {
+            return Ok(false);
+        };
+        (self.record, self.raw) = (record, raw);
+        Ok(true)
     }
 
     /// Gives it back.
@@ -94,21 +89,12 @@ impl Fence {
             expires: 0,
             ..self.record
         };
-        Self::swap(space, Some(self.raw), record).await.map(drop)
+        swap(space, Some(self.raw), &record).await.map(drop)
     }
 
-    async fn swap(space: &Arc<dyn Space>, from: Option<Vec<u8>>, to: Record) -> Result<Option<Self>, Error> {
-        let raw = serde_json::to_vec(&to).unwrap_or_default();
-        let transaction = Transaction {
-            expect: vec![(KEY.to_vec(), from)],
-            changes: vec![Change::Put {
-                key: KEY.to_vec(),
-                value: raw.clone(),
-                lifetime: None,
-            }],
-        };
-        let outcome = space.commit(transaction).await?;
-        Ok((outcome == Outcome::Committed).then_some(Self { record: to, raw }))
+    /// How often it is renewed while a step is being taken: two renewals may fail.
+    pub(crate) fn renewal(&self) -> Duration {
+        self.lifetime / 3
     }
 
     /// Its token.
@@ -125,4 +111,23 @@ impl Fence {
     pub(crate) async fn holds(&self, space: &dyn Space) -> Result<bool, Error> {
         Ok(space.get(KEY).await? == Some(self.raw.clone()))
     }
+}
+
+/// Stores a lease in place of what is expected there, and gives it as it is stored.
+async fn swap(
+    space: &Arc<dyn Space>,
+    from: Option<Vec<u8>>,
+    to: &Record,
+) -> Result<Option<Vec<u8>>, Error> {
+    let raw = serde_json::to_vec(to).unwrap_or_default();
+    let transaction = Transaction {
+        expect: vec![(KEY.to_vec(), from)],
+        changes: vec![Change::Put {
+            key: KEY.to_vec(),
+            value: raw.clone(),
+            lifetime: None,
+        }],
+    };
+    let outcome = space.commit(transaction).await?;
+    Ok((outcome == Outcome::Committed).then_some(raw))
 }

@@ -39,6 +39,11 @@ pub struct Policy {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub settle: Duration,
+    /// How long after the last sign of an executor another may go on with its plan. One that stalls for
+    /// as long stops. Default: `90s`.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub lease: Duration,
     /// How much of its quota a database may take, in percent, when its alarm is cleared. Default: 90.
     pub quota_percent: u8,
 }
@@ -58,6 +63,7 @@ impl Default for Policy {
             approval_lifetime: Duration::from_secs(60 * 60),
             step_timeout: Duration::from_secs(30),
             settle: Duration::from_secs(60),
+            lease: Duration::from_secs(90),
             quota_percent: 90,
         }
     }

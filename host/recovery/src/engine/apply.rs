@@ -9,7 +9,7 @@ use crate::{
     approval, condition,
     executor::Task,
     journal::{Completion, Dossier, Event},
-    lease::{self, Fence, LeaseError},
+    lease::{Fence, LeaseError},
     observation::Observation,
     plan::PlanId,
     rules::Rule,
@@ -31,7 +31,7 @@ impl Engine {
     /// The same call resumes one that was interrupted.
     pub async fn apply(&self, id: &PlanId, executor: &str) -> Result<(), EngineError> {
         let space = self.journal.space();
-        let mut fence = match Fence::take(space, executor, self.clock.now()).await {
+        let mut fence = match Fence::take(space, executor, self.policy.lease, self.clock.now()).await {
             Ok(fence) => Some(fence),
             Err(LeaseError::State(error)) => return Err(error.into()),
             Err(held) => {
@@ -278,11 +278,12 @@ async fn renew(engine: &Engine, fence: &mut Option<Fence>) -> Result<(), EngineE
 /// Keeps the lease while an action takes its time: a large snapshot, a defragmentation.
 async fn held<T>(engine: &Engine, fence: &mut Option<Fence>, action: impl Future<Output = T>) -> T {
     let mut action = std::pin::pin!(action);
+    let renewal = fence.as_ref().map_or(Duration::MAX, Fence::renewal);
     loop {
         tokio::select! {
             biased;
             done = &mut action => return done,
-            () = engine.clock.sleep(lease::RENEWAL) => {}
+            () = engine.clock.sleep(renewal) => {}
         }
         // What has begun can't be called back; without the lease nothing that follows is written.
         if let Err(error) = renew(engine, fence).await {
