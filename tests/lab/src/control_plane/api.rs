@@ -1,16 +1,21 @@
 //! Defines what a kubelet and the node controller would tell the API of a node.
 
+use std::time::Duration;
+
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{ControlPlaneNode, static_pod::StaticPod};
-use crate::{component::Component, error::Error, http};
+use crate::{component::Component, error::Error, eventually, http};
 
 const NODES: &str = "/api/v1/nodes";
 const SYSTEM_PODS: &str = "/api/v1/namespaces/kube-system/pods";
 
 /// What a node's manifests make visible as mirror Pods.
 pub(super) const STATIC_PODS: [&str; 2] = ["etcd", "kube-apiserver"];
+
+/// How long etcd may take to elect a leader on a busy machine.
+const ELECTION: Duration = Duration::from_secs(60);
 
 /// The API, as an administrator.
 #[derive(Debug, Clone)]
@@ -146,13 +151,20 @@ impl Api {
             .await
     }
 
+    /// Again and again while there is no leader of etcd's to take it: a patch done twice is as good.
     async fn patch_as(&self, kind: &'static str, path: &str, patch: &Value) -> Result<(), Error> {
-        let request = self
-            .client
-            .patch(format!("{}{path}", self.server))
-            .header("content-type", kind)
-            .body(patch.to_string());
-        http::json(request).await.map(drop)
+        let patched = async || {
+            let request = self
+                .client
+                .patch(format!("{}{path}", self.server))
+                .header("content-type", kind)
+                .body(patch.to_string());
+            match http::json(request).await {
+                Err(outage @ (Error::Http { .. } | Error::Refused { status: 500.., .. })) => Err(outage),
+                outcome => Ok(outcome.map(drop)),
+            }
+        };
+        eventually(&format!("{path} is patched"), ELECTION, patched).await?
     }
 
     async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Error> {
