@@ -22,8 +22,14 @@ mod dead_member;
 #[path = "recovery/desk.rs"]
 mod desk;
 
+#[path = "recovery/gatekeeper.rs"]
+mod gatekeeper;
+
 #[path = "recovery/joining.rs"]
 mod joining;
+
+#[path = "recovery/killed.rs"]
+mod killed;
 
 #[path = "recovery/kubeadm.rs"]
 mod kubeadm;

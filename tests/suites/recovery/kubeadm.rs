@@ -64,10 +64,11 @@ metadata: {name: kubeadm-certs, namespace: kube-system}
 stringData: {ca.key: 'the key of the authority'}
 "#;
 
-const UNREADY: &str = r#"{"status": {"conditions": [{"type": "Ready", "status": "Unknown",
+pub(crate) const UNREADY: &str = r#"{"status": {"conditions": [{"type": "Ready", "status": "Unknown",
     "reason": "NodeStatusUnknown", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}}"#;
 
-fn objects() -> String {
+/// What a kubeadm cluster of three nodes has, as far as a repair is concerned.
+pub(crate) fn objects() -> String {
     let mut all = String::new();
     for name in ["etcd-1", "etcd-2", "etcd-3"] {
         all += &NODE.replace("NAME", name);
@@ -134,7 +135,7 @@ async fn add_learner(members: &[Etcd]) {
     assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
 }
 
-async fn cluster_status(kubectl: &Kubectl) -> String {
+pub(crate) async fn cluster_status(kubectl: &Kubectl) -> String {
     kubeadm_config(kubectl, "jsonpath={.data.ClusterStatus}").await
 }
 
