@@ -62,7 +62,11 @@ impl Fence {
                 expires: now + millis(lifetime),
             };
             if let Some(raw) = swap(space, raw, &record).await? {
-                return Ok(Self { record, raw, lifetime });
+                return Ok(Self {
+                    record,
+                    raw,
+                    lifetime,
+                });
             }
         }
     }
@@ -114,11 +118,7 @@ impl Fence {
 }
 
 /// Stores a lease in place of what is expected there, and gives it as it is stored.
-async fn swap(
-    space: &Arc<dyn Space>,
-    from: Option<Vec<u8>>,
-    to: &Record,
-) -> Result<Option<Vec<u8>>, Error> {
+async fn swap(space: &Arc<dyn Space>, from: Option<Vec<u8>>, to: &Record) -> Result<Option<Vec<u8>>, Error> {
     let raw = serde_json::to_vec(to).unwrap_or_default();
     let transaction = Transaction {
         expect: vec![(KEY.to_vec(), from)],

@@ -109,7 +109,12 @@ impl Etcd {
             .collect();
         let founders = founders.join(",");
         // None is healthy before there is a quorum.
-        try_join_all(founding.into_iter().map(|founder| founder.found(&founders, quota))).await
+        try_join_all(
+            founding
+                .into_iter()
+                .map(|founder| founder.found(&founders, quota)),
+        )
+        .await
     }
 
     /// Where clients connect, as `http://127.0.0.1:PORT`.

@@ -112,12 +112,26 @@ async fn a_node_is_cleared_away_by_gateways_that_are_killed_at_each_step() {
     // The snapshot that every gateway begins with is not enough for the plan.
     desk.sees("newest snapshot: ").await;
     let put = http::client().post(format!("{}/v3/kv/put", members[0].endpoint()));
-    let put = put.json(&json!({"key": "a2V5", "value": "dmFsdWU="})).send().await.unwrap();
+    let put = put
+        .json(&json!({"key": "a2V5", "value": "dmFsdWU="}))
+        .send()
+        .await
+        .unwrap();
     assert!(put.status().is_success());
 
     members[1].kill();
-    let status = ["patch", "node", "etcd-2", "--subresource=status", "--type=merge", "-p"];
-    kubectl.succeed(&[&status[..], &[UNREADY]].concat()).await.unwrap();
+    let status = [
+        "patch",
+        "node",
+        "etcd-2",
+        "--subresource=status",
+        "--type=merge",
+        "-p",
+    ];
+    kubectl
+        .succeed(&[&status[..], &[UNREADY]].concat())
+        .await
+        .unwrap();
     let id = planned(&desk).await;
     keeper.begin();
     let made = carry_out(&mut desk, &keeper, &["apply", &id], async |_| {}).await;
@@ -197,16 +211,17 @@ async fn a_node_is_let_in_by_gateways_that_are_killed_at_each_step() {
 
     assert_eq!(joins, 1);
     // What is made to let a node in is made anew by whoever can't know the secrets of the one before.
-    let (material, others): (Vec<_>, Vec<_>) = made
-        .iter()
-        .partition(|change| change.contains("/secrets"));
+    let (material, others): (Vec<_>, Vec<_>) = made.iter().partition(|change| change.contains("/secrets"));
     let once: BTreeSet<_> = others.iter().collect();
     assert_eq!(once.len(), others.len(), "{made:#?}");
     assert!(material.len() >= 3, "{made:#?}");
     assert_eq!(site.made().await, [""; 0]);
     let status = desk.says("bob", &["status"]).await.unwrap();
     let whole = "3 of 3 voters are alive, 2 are needed; 1 more may fail\n";
-    assert!(status.starts_with(whole) && status.contains("  cp-2  "), "{status}");
+    assert!(
+        status.starts_with(whole) && status.contains("  cp-2  "),
+        "{status}"
+    );
     let get = ["get", "nodes", "-o", "name"];
     let nodes = site.kubectl.succeed(&get).await.unwrap();
     assert_eq!(nodes, "node/cp-1\nnode/cp-2\nnode/cp-3\n");
