@@ -45,6 +45,8 @@ pub enum Component {
     Chromium,
     /// npm's oidc-provider.
     OidcProvider,
+    /// PyPI's componentize-py, which makes components of Python.
+    ComponentizePy,
 }
 
 /// What a component needs and this machine does not have.
@@ -89,6 +91,12 @@ enum Origin {
         folder: &'static str,
         sources: &'static [(&'static str, &'static str)],
     },
+    /// Installed by `tests/lab/install` with pip, in an environment of its own: the folder, and what
+    /// pins it.
+    Pip {
+        folder: &'static str,
+        sources: &'static [(&'static str, &'static str)],
+    },
     /// A package of the system's.
     Packaged,
 }
@@ -119,6 +127,12 @@ const OIDC_PROVIDER_SOURCES: [(&str, &str); 4] = [
     ("package.json", include_str!("../npm/oidc-provider/package.json")),
     ("server.mjs", include_str!("../npm/oidc-provider/server.mjs")),
 ];
+
+/// The pin that projects of `witgate plugin new` have.
+const COMPONENTIZE_PY_SOURCES: [(&str, &str); 1] = [(
+    "requirements.txt",
+    include_str!("../../../host/gateway/templates/python/requirements.txt"),
+)];
 
 /// Says whether `component` can be started here, so that a test of a suite can end early if not:
 ///
@@ -200,7 +214,9 @@ impl Component {
                 go_mod,
                 sources,
             } => format!("{folder}-{}{}", pinned_version(go_mod, pin), source_key(sources)),
-            Origin::Npm { folder, sources } => format!("{folder}{}", source_key(sources)),
+            Origin::Npm { folder, sources } | Origin::Pip { folder, sources } => {
+                format!("{folder}{}", source_key(sources))
+            }
             Origin::Packaged => return self.find_packaged(program),
         };
         let directory = cache().join(directory);
@@ -236,7 +252,7 @@ impl Component {
     pub(crate) fn version(self) -> Option<&'static str> {
         match self.origin() {
             Origin::Built { pin, go_mod, .. } => Some(pinned_version(go_mod, pin)),
-            Origin::Npm { .. } | Origin::Packaged => None,
+            Origin::Npm { .. } | Origin::Pip { .. } | Origin::Packaged => None,
         }
     }
 
@@ -272,6 +288,7 @@ impl Component {
             Self::OpenLdap => &["slapd", "slapadd"],
             Self::Dex => &["dex"],
             Self::OidcProvider => &["lab-oidc-provider"],
+            Self::ComponentizePy => &["bin/componentize-py"],
             Self::Prometheus => &["prometheus"],
             Self::CurrentPrometheus => &["prometheus", "promtool"],
             Self::VictoriaMetrics => &["vmagent", "victoria-metrics"],
@@ -327,6 +344,10 @@ impl Component {
                 folder: "oidc-provider",
                 sources: &OIDC_PROVIDER_SOURCES,
             },
+            Self::ComponentizePy => Origin::Pip {
+                folder: "componentize-py",
+                sources: &COMPONENTIZE_PY_SOURCES,
+            },
             Self::OpenLdap | Self::Prometheus | Self::InfluxDb | Self::Chromium => Origin::Packaged,
         }
     }
@@ -345,6 +366,7 @@ impl fmt::Display for Component {
             Self::OpenLdap => "openldap",
             Self::Dex => "dex",
             Self::OidcProvider => "oidc-provider",
+            Self::ComponentizePy => "componentize-py",
             Self::Prometheus => "prometheus",
             Self::CurrentPrometheus => "prometheus-current",
             Self::VictoriaMetrics => "victoriametrics",

@@ -259,6 +259,52 @@ async fn a_new_recovery_plugin_is_built_and_tested() {
     );
 }
 
+#[tokio::test]
+async fn a_new_claims_plugin_in_python_is_built_and_tested() {
+    let Ok(()) = require(Component::ComponentizePy) else {
+        return;
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let project = Project {
+        name: "my-python".to_owned(),
+        directory,
+    };
+    let made = [
+        "plugin",
+        "new",
+        &project.name,
+        "--kind",
+        "claims",
+        "--lang",
+        "python",
+    ];
+    said(project.directory.path(), &witgate(), &made)
+        .await
+        .succeeded();
+    let tests = ["-m", "unittest"];
+    said(&project.folder(), Path::new("python3"), &tests)
+        .await
+        .succeeded();
+
+    // Without what makes components of Python it is said how to get it.
+    let build = async |program: &Path| {
+        let built = Command::new(witgate())
+            .args(["plugin", "build"])
+            .current_dir(project.folder())
+            .env("COMPONENTIZE_PY", program)
+            .output();
+        let built = built.await.unwrap();
+        (built.status.success(), String::from_utf8(built.stderr).unwrap())
+    };
+    let (_, said) = build(Path::new("/nowhere/componentize-py")).await;
+    assert!(said.contains("pip install -r requirements.txt"), "{said}");
+    let (succeeded, said) = build(&Component::ComponentizePy.find("bin/componentize-py").unwrap()).await;
+    assert!(succeeded, "{said}");
+
+    let tested = project.plugin(&["test"]).await.succeeded();
+    assert!(tested.contains("3 passed, 0 failed"), "{tested}");
+}
+
 /// The plugins of this repository, with the cases that are beside them.
 #[tokio::test]
 async fn recorded_inputs_come_to_what_they_say() {

@@ -8,8 +8,9 @@ use clap::{Args, Subcommand, ValueEnum};
 pub(crate) enum PluginCommand {
     /// Make a project for a new plugin, with an example that works.
     ///
-    /// The project has all that it takes in it: the contract, the SDK, tests, recorded inputs. It is built
-    /// with Rust and its target wasm32-wasip2, and nothing of it is fetched from a witgate repository.
+    /// The project has all that it takes in it: the contract, tests, recorded inputs, and in Rust the SDK. It is
+    /// built with Rust and its target wasm32-wasip2, or with componentize-py, and nothing of it is fetched from
+    /// a witgate repository.
     #[command(after_long_help = NEW_EXAMPLES)]
     New(NewArgs),
     /// Build the project's component into dist/.
@@ -92,7 +93,10 @@ pub(crate) struct NewArgs {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Language {
+    /// With the SDK, for all kinds.
     Rust,
+    /// With componentize-py, for claims plugins.
+    Python,
 }
 
 #[derive(Debug, Args)]
@@ -100,7 +104,7 @@ pub(crate) struct BuildArgs {
     /// The project's folder.
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub(crate) project: PathBuf,
-    /// Fail if that takes other dependencies than Cargo.lock has.
+    /// Fail if that takes other dependencies than Cargo.lock has. In Python, requirements.txt pins the only one.
     #[arg(long)]
     pub(crate) locked: bool,
 }

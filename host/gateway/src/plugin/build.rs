@@ -1,4 +1,4 @@
-//! `witgate plugin build`: cargo, and what it takes.
+//! `witgate plugin build`: cargo or componentize-py, and what they take.
 
 use std::{
     env,
@@ -28,14 +28,21 @@ struct Message {
 }
 
 pub(super) async fn run(args: &BuildArgs) -> anyhow::Result<()> {
-    let manifest = args.project.join("Cargo.toml");
-    let manifest = manifest.canonicalize().with_context(|| {
-        let manifest = manifest.display();
-        format!("{manifest} can't be read: run this in a plugin's project, or name it by --project")
-    })?;
-    check_toolchain(&args.project)?;
-    let built = cargo(args, &manifest)?;
-    let to = publish(&built, &args.project.join("dist"))?;
+    let project = &args.project;
+    let to = if project.join("app.py").is_file() {
+        componentize(project)?
+    } else {
+        let manifest = project.join("Cargo.toml").canonicalize().with_context(|| {
+            let project = project.display();
+            format!(
+                "there is neither Cargo.toml nor app.py in {project}: run this in a plugin's project, or name it by \
+                 --project"
+            )
+        })?;
+        check_toolchain(project)?;
+        let built = cargo(args, &manifest)?;
+        publish(&built, &component(project, &name(&built))?)?
+    };
     let shown = to.strip_prefix(".").unwrap_or(&to).display();
     let found = Inspection::read(&to)
         .await
@@ -45,8 +52,41 @@ pub(super) async fn run(args: &BuildArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Where a project's component is put.
+fn component(project: &Path, name: &str) -> anyhow::Result<PathBuf> {
+    let folder = project.join("dist");
+    fs::create_dir_all(&folder).with_context(|| format!("{} can't be made", folder.display()))?;
+    Ok(folder.join(name).with_extension("wasm"))
+}
+
 fn program(variable: &str, name: &str) -> OsString {
     env::var_os(variable).unwrap_or_else(|| name.into())
+}
+
+/// Builds a component of Python. It is called as the project's folder, and its world as the contract's
+/// only file in `wit/`.
+fn componentize(project: &Path) -> anyhow::Result<PathBuf> {
+    let folder = project.canonicalize()?;
+    let contracts = fs::read_dir(folder.join("wit")).context("the project has no folder wit")?;
+    let contract = contracts
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| path.extension().is_some_and(|kind| kind == "wit"));
+    let contract = contract.context("there is no contract in the project's folder wit")?;
+    let world = format!("{}-plugin", name(&contract));
+    let to = component(project, &name(&folder))?;
+    let built = to.with_extension("building");
+    let done = Command::new(program("COMPONENTIZE_PY", "componentize-py"))
+        .args(["--wit-path", "wit", "--world", &world, "componentize", "app", "--output"])
+        .arg(std::path::absolute(&built)?)
+        .current_dir(project)
+        .stdout(Stdio::null())
+        .status()
+        .context(
+            "componentize-py can't be run, which makes components of Python: run `pip install -r requirements.txt`, \
+             in a virtual environment that is active",
+        )?;
+    ensure!(done.success(), "componentize-py could not build it");
+    publish(&built, &to).inspect(|_| drop(fs::remove_file(&built)))
 }
 
 /// Says what is missing before cargo does, which says that it can't find crate `core`.
@@ -99,14 +139,12 @@ fn cargo(args: &BuildArgs, manifest: &Path) -> anyhow::Result<PathBuf> {
     }
 }
 
-/// Puts the component into a folder by a rename, so that a gateway that watches the file never reads half
-/// of one.
-fn publish(built: &Path, folder: &Path) -> anyhow::Result<PathBuf> {
-    let to = folder.join(name(built)).with_extension("wasm");
+/// Puts the component where it belongs by a rename, so that a gateway that watches the file never reads
+/// half of one.
+fn publish(built: &Path, to: &Path) -> anyhow::Result<PathBuf> {
     let new = to.with_extension("new");
-    fs::create_dir_all(folder)
-        .and_then(|()| fs::copy(built, &new))
-        .and_then(|_| fs::rename(&new, &to))
+    fs::copy(built, &new)
+        .and_then(|_| fs::rename(&new, to))
         .with_context(|| format!("{} can't be written", to.display()))?;
-    Ok(to)
+    Ok(to.to_owned())
 }

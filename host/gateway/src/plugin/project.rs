@@ -54,8 +54,13 @@ pub(super) fn run(args: &NewArgs) -> anyhow::Result<()> {
             folder.display()
         );
     }
-    let files = match args.lang {
-        Language::Rust => files(name, args.kind)?,
+    let files = match (args.lang, args.kind) {
+        (Language::Rust, kind) => files(name, kind)?,
+        (Language::Python, Kind::Claims) => python_files(name),
+        (Language::Python, kind) => bail!(
+            "there is no example of a {kind} plugin in Python, but of claims plugins only. What any language has \
+             to export is in wit/ of a project in Rust"
+        ),
     };
     for (path, content) in files {
         let path = folder.join(path);
@@ -65,7 +70,7 @@ pub(super) fn run(args: &NewArgs) -> anyhow::Result<()> {
     }
     let shown = folder.display();
     println!(
-        "{shown}: a {} plugin that works. Read {shown}/src/lib.rs, and then:",
+        "{shown}: a {} plugin that works. Read {shown}/README.md, and then:",
         args.kind
     );
     println!("  cd {shown}\n  witgate plugin build\n  witgate plugin test");
@@ -78,18 +83,14 @@ fn is_name(name: &str) -> bool {
     name.len() <= 63 && name.starts_with(|c: char| c.is_ascii_lowercase()) && name.chars().all(plain)
 }
 
-/// All files of a project, by their paths in it.
+/// All files of a project in Rust, by their paths in it.
 fn files(name: &str, kind: Kind) -> anyhow::Result<Vec<(PathBuf, String)>> {
     let template = match kind {
         Kind::Claims => CLAIMS,
         Kind::Storage => STORAGE,
         Kind::Recovery => RECOVERY,
     };
-    let own = |text: &str| {
-        text.replace("PLUGIN_NAME", name)
-            .replace("PLUGIN_KIND", &kind.to_string())
-            .replace("WITGATE_VERSION", crate::VERSION)
-    };
+    let own = |text: &str| own_words(text, name, kind);
     let mut files: Vec<(PathBuf, String)> = vec![
         ("Cargo.toml".into(), manifest::of(name, kind)?),
         ("Cargo.lock".into(), lock::of(name)?),
@@ -104,6 +105,44 @@ fn files(name: &str, kind: Kind) -> anyhow::Result<Vec<(PathBuf, String)>> {
         .filter(|(path, _)| !path.starts_with("plugins/Cargo."));
     files.extend(carried.map(|(path, text)| (Path::new(FOLDER).join(path), (*text).to_owned())));
     Ok(files)
+}
+
+/// All files of a claims plugin's project in Python.
+fn python_files(name: &str) -> Vec<(PathBuf, String)> {
+    let contract = CARRIED.iter().filter_map(|(path, text)| {
+        let file = match Path::new(path).strip_prefix("wit").ok()?.to_str()? {
+            path if path.starts_with("claims-") => "wit/claims.wit",
+            path if path.starts_with("host-") => "wit/deps/host/host.wit",
+            _ => return None,
+        };
+        Some((PathBuf::from(file), (*text).to_owned()))
+    });
+    let own = [
+        ("app.py", include_str!("../../templates/python/app.py")),
+        ("mapping.py", include_str!("../../templates/python/mapping.py")),
+        (
+            "test_mapping.py",
+            include_str!("../../templates/python/test_mapping.py"),
+        ),
+        (
+            "requirements.txt",
+            include_str!("../../templates/python/requirements.txt"),
+        ),
+        ("README.md", include_str!("../../templates/python/README.md")),
+        (".gitignore", "/.bindings\n/.venv\n/dist\n__pycache__\n"),
+        ("cases/example.yaml", CLAIMS.cases),
+        ("config.json", CLAIMS.config),
+    ];
+    let own = own.map(|(path, text)| (PathBuf::from(path), own_words(text, name, Kind::Claims)));
+    own.into_iter().chain(contract).collect()
+}
+
+/// A template, with the plugin's name and kind in it.
+fn own_words(template: &str, name: &str, kind: Kind) -> String {
+    template
+        .replace("PLUGIN_NAME", name)
+        .replace("PLUGIN_KIND", &kind.to_string())
+        .replace("WITGATE_VERSION", crate::VERSION)
 }
 
 /// A file that the binary carries.
@@ -129,7 +168,8 @@ mod tests {
         ] {
             assert!(files.iter().any(|(file, _)| file == Path::new(path)), "{path}");
         }
-        for (path, text) in files.iter().filter(|(path, _)| !path.starts_with(FOLDER)) {
+        let files = files.into_iter().chain(python_files("my-claims"));
+        for (path, text) in files.filter(|(path, _)| !path.starts_with(FOLDER)) {
             for placeholder in ["PLUGIN_", "WITGATE_VERSION"] {
                 assert!(
                     !text.contains(placeholder),
