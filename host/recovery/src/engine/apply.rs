@@ -70,6 +70,8 @@ impl Run<'_> {
             let number = self.dossier.next;
             match self.step(number, &step).await {
                 Ok(()) => self.catch_up().await?,
+                // That it was given up is in the journal.
+                Err(error @ EngineError::Over(_)) => return Err(error),
                 Err(error) => {
                     self.write_stop(number, &error).await;
                     return Err(error);
@@ -190,6 +192,10 @@ impl Run<'_> {
             }
             engine.clock.sleep(LOOK).await;
             self.renew().await?;
+            // Nobody comes for a plan that was given up, and others have plans that wait for the lease.
+            if matches!(step.action, Action::WaitForMember(_)) {
+                self.catch_up().await?;
+            }
         }
     }
 
