@@ -16,6 +16,9 @@ mod control_plane;
 #[path = "recovery/corrupt.rs"]
 mod corrupt;
 
+#[path = "recovery/cut_off.rs"]
+mod cut_off;
+
 #[path = "recovery/dead_member.rs"]
 mod dead_member;
 
@@ -33,6 +36,9 @@ mod killed;
 
 #[path = "recovery/kubeadm.rs"]
 mod kubeadm;
+
+#[path = "recovery/misled.rs"]
+mod misled;
 
 #[path = "recovery/no_space.rs"]
 mod no_space;

@@ -123,16 +123,37 @@ async fn no_secret_is_told(desk: &Desk, control_plane: &ControlPlane) {
 /// during the election fails for a second, which is etcd's and not what is shown here.
 pub(crate) async fn follow(control_plane: &ControlPlane, index: usize) {
     let status = etcd_status(control_plane, index).await;
-    if status["leader"] != status["header"]["member_id"] {
-        return;
+    if status["leader"] == status["header"]["member_id"] {
+        lead(control_plane, 0).await;
     }
-    let node = control_plane.node(index);
-    let members = node.members().await.unwrap();
-    let other = members.iter().find(|member| member.name == "cp-1").unwrap();
-    let target = json!({"targetID": other.id.to_string()});
-    node.etcd_call("maintenance/transfer-leadership", &target)
-        .await
-        .unwrap();
+}
+
+/// Sees to it that a node's member is etcd's leader.
+pub(crate) async fn lead(control_plane: &ControlPlane, index: usize) {
+    let name = control_plane.node(index).name();
+    let led = async || {
+        let status = etcd_status(control_plane, index).await;
+        let members = control_plane.node(index).members().await.unwrap();
+        let leader = members
+            .iter()
+            .find(|member| status["leader"] == member.id.to_string());
+        let leader = leader.ok_or("nobody leads")?;
+        if leader.name == name {
+            return Ok(());
+        }
+        let node = control_plane
+            .nodes()
+            .iter()
+            .find(|node| node.name() == leader.name);
+        let own = members.iter().find(|member| member.name == name).unwrap();
+        let target = json!({"targetID": own.id.to_string()});
+        let call = node
+            .unwrap()
+            .etcd_call("maintenance/transfer-leadership", &target);
+        call.await.map_err(|error| error.to_string())?;
+        Err(format!("{} led", leader.name))
+    };
+    eventually(&format!("{name} leads"), SOON, led).await.unwrap();
 }
 
 async fn etcd_status(control_plane: &ControlPlane, index: usize) -> Value {

@@ -9,6 +9,31 @@ use witgate_recovery::{Hashes, Rule};
 
 use super::site::{SOON, Site, identity, member};
 
+/// Has a member lead.
+async fn lead(site: &Site, name: &str) {
+    let led = async || {
+        let seen = site.whole().await;
+        let leader = seen
+            .survey
+            .members
+            .iter()
+            .find(|member| Some(member.id) == seen.leader());
+        let leader = leader.ok_or("nobody leads")?;
+        if leader.name == name {
+            return Ok(());
+        }
+        let place = site
+            .members
+            .iter()
+            .position(|etcd| leader.client_urls.contains(&etcd.endpoint()));
+        let target = json!({"targetID": member(&seen, name).id.0.to_string()});
+        let method = "maintenance/transfer-leadership";
+        site.etcd(place.unwrap(), method, target).await.map(drop)?;
+        Err(format!("{} led", leader.name))
+    };
+    eventually(&format!("{name} leads"), SOON, led).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_corrupt_alarm_stays_while_stores_differ() {
     let Ok(()) = require(Component::Etcd) else { return };
@@ -72,12 +97,32 @@ async fn a_corrupt_alarm_stays_while_stores_differ() {
     let refused = site.plan(disarm(nobody)).await.unwrap_err();
     assert_eq!(refused.violation().unwrap().rule, Rule::CauseGone, "{refused}");
 
+    // What the majority contradicts may go, though it lives; but not while it leads.
+    let remove = || {
+        vec![
+            Action::TakeSnapshot,
+            Action::RemoveMember(identity(&seen, "etcd-3")),
+        ]
+    };
+    lead(&site, "etcd-3").await;
+    let refused = site.plan(remove()).await.unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        format!(
+            "leader-moves-first: member etcd-3 ({culprit}) leads: one of the 2 other voters has to, before it is \
+             removed"
+        )
+    );
+    // And if it doesn't, another has to take its place in the same plan.
+    lead(&site, "etcd-1").await;
+    let refused = site.plan(remove()).await.unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "tolerance-kept: 3 of 3 voters live and 1 may fail; afterwards it is 2 of 2 and 0"
+    );
+
     // Two that agree and one that is away are no majority of three that were compared.
     site.members[1].kill();
-    let culprit = vec![
-        Action::TakeSnapshot,
-        Action::RemoveMember(identity(&seen, "etcd-3")),
-    ];
-    let refused = site.plan(culprit).await.unwrap_err();
+    let refused = site.plan(remove()).await.unwrap_err();
     assert_eq!(refused.violation().unwrap().rule, Rule::DeadForSure, "{refused}");
 }

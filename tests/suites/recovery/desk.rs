@@ -17,7 +17,7 @@ pub(crate) struct Desk {
 
 fn plugin(name: &str) -> PathBuf {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
-    root.join(format!("plugins/dist/recovery-{name}.wasm"))
+    root.join(format!("plugins/dist/{name}.wasm"))
 }
 
 /// `config` is what the plugin for etcd is told.
@@ -29,7 +29,7 @@ fn etcd(config: &str) -> String {
     grants: {{etcd: true, kubernetes: [{{resource: nodes}}]}}
     config: {{{config}}}
 ",
-        file = plugin("etcd").display()
+        file = plugin("recovery-etcd").display()
     )
 }
 
@@ -49,13 +49,46 @@ fn kubeadm(config: &str) -> String {
         - {{resource: secrets, namespace: kube-system}}
     config: {{{config}silenceSeconds: 1, learningSeconds: 1}}
 ",
-        file = plugin("kubeadm").display()
+        file = plugin("recovery-kubeadm").display()
+    )
+}
+
+/// Proposes what must not be done.
+fn misbehave() -> String {
+    format!(
+        "  misbehave:
+    kind: recovery
+    file: '{file}'
+    grants: {{etcd: true, kubernetes: [{{resource: nodes}}]}}
+",
+        file = plugin("guests/recovery-misbehave").display()
     )
 }
 
 /// One member is enough to find the others by.
-fn endpoint(members: &[Etcd]) -> Value {
+pub(crate) fn endpoint(members: &[Etcd]) -> Value {
     json!({"endpoints": [members[0].endpoint()]})
+}
+
+/// etcd of a control plane that kubeadm made: over TLS, with a certificate of its authority.
+pub(crate) fn stacked(control_plane: &ControlPlane) -> Value {
+    let pki = control_plane.pki().join("etcd");
+    json!({
+        "endpoints": [control_plane.node(0).etcd_endpoint()],
+        "caFile": pki.join("ca.crt"),
+        "certificateFile": pki.join("healthcheck-client.crt"),
+        "keyFile": pki.join("healthcheck-client.key"),
+    })
+}
+
+fn control_plane(etcd: &Value, kubeconfig: Option<&Path>, mut policy: Value) -> Value {
+    policy["silence"] = "1500ms".into();
+    json!({
+        "kubeconfig": kubeconfig,
+        "etcd": etcd,
+        "snapshots": {"directory": "snapshots"},
+        "policy": policy,
+    })
 }
 
 async fn hash(password: &str) -> String {
@@ -85,18 +118,20 @@ impl Desk {
         Self::with(&endpoint(members), &plugins, "etcd, kubeadm", Some(kubeconfig)).await
     }
 
-    /// At a control plane that kubeadm made, with both plugins: over TLS, and to etcd with a certificate of its authority.
+    /// At a control plane that kubeadm made, with both plugins.
     pub(crate) async fn at(control_plane: &ControlPlane) -> Self {
-        let pki = control_plane.pki().join("etcd");
-        let at = json!({
-            "endpoints": [control_plane.node(0).etcd_endpoint()],
-            "caFile": pki.join("ca.crt"),
-            "certificateFile": pki.join("healthcheck-client.crt"),
-            "keyFile": pki.join("healthcheck-client.key"),
-        });
         let kubeconfig = control_plane.admin_kubeconfig();
         let plugins = etcd("silenceSeconds: 1") + &kubeadm("");
+        let at = stacked(control_plane);
         Self::with(&at, &plugins, "etcd, kubeadm", Some(&kubeconfig)).await
+    }
+
+    /// With the plugin for etcd, and one that proposes what must not be done. `policy` is what the operator
+    /// decides beyond what is decided for all of these gateways.
+    pub(crate) async fn misled(at: &Value, kubeconfig: Option<&Path>, policy: Value) -> Self {
+        let plugins = etcd("silenceSeconds: 1") + &misbehave();
+        let control_plane = control_plane(at, kubeconfig, policy);
+        Self::repairing(&plugins, "etcd, misbehave", &control_plane).await
     }
 
     /// With kubeadm's plugin, and a control plane of these nodes that is reached so.
@@ -106,12 +141,7 @@ impl Desk {
     }
 
     async fn with(etcd: &Value, plugins: &str, names: &str, kubeconfig: Option<&Path>) -> Self {
-        let control_plane = json!({
-            "kubeconfig": kubeconfig,
-            "etcd": etcd,
-            "snapshots": {"directory": "snapshots"},
-            "policy": {"silence": "1500ms"},
-        });
+        let control_plane = control_plane(etcd, kubeconfig, json!({}));
         Self::repairing(plugins, names, &control_plane).await
     }
 
@@ -189,6 +219,23 @@ plugins:
         eventually(&format!("{command} says {words:?}"), SOON, look)
             .await
             .unwrap();
+    }
+
+    /// Has alice ask for a plan about a member or a Node until it is refused with these words. That there is
+    /// one is wrong at any time.
+    pub(crate) async fn refuses(&self, class: &str, subject: &str, words: &str) -> String {
+        let refused = async || {
+            let asked = ["plan", class, "--subject", subject];
+            let refused = self.says("alice", &asked).await.unwrap_err();
+            if refused.contains(words) {
+                Ok(refused)
+            } else {
+                Err(refused)
+            }
+        };
+        eventually(&format!("{class} {subject}: {words:?}"), SOON, refused)
+            .await
+            .unwrap()
     }
 
     /// Has alice ask for a plan, and gives its id.

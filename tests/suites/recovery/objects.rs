@@ -43,7 +43,8 @@ spec:
   containers: [{name: etcd, image: etcd}]
 "#;
 
-const DEAD: &str = r#"
+/// A Node that died.
+pub(crate) const DEAD: &str = r#"
 apiVersion: v1
 kind: Node
 metadata: {name: cp-9}
