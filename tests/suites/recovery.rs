@@ -25,6 +25,9 @@ mod dead_member;
 #[path = "recovery/desk.rs"]
 mod desk;
 
+#[path = "recovery/escrow.rs"]
+mod escrow;
+
 #[path = "recovery/gatekeeper.rs"]
 mod gatekeeper;
 

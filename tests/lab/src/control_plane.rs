@@ -76,7 +76,7 @@ pub struct ControlPlaneOptions {
 pub struct ControlPlane {
     options: ControlPlaneOptions,
     nodes: Vec<ControlPlaneNode>,
-    _controller_manager: Service,
+    controller_manager: Service,
     api: Api,
     _balancer: Balancer,
     network: Network,
@@ -119,7 +119,7 @@ impl ControlPlane {
         Ok(Self {
             options,
             nodes,
-            _controller_manager: controller_manager,
+            controller_manager,
             api,
             _balancer: balancer,
             network,
@@ -207,6 +207,20 @@ impl ControlPlane {
     pub async fn lose(&mut self, index: usize) -> Result<(), Error> {
         self.node_mut(index).wipe()?;
         self.set_ready(index, false).await
+    }
+
+    /// Kills kube-controller-manager (SIGKILL): nothing signs `cluster-info` any more, and nothing that has
+    /// expired goes.
+    pub fn kill_controllers(&mut self) {
+        self.controller_manager.process.kill();
+    }
+
+    /// Starts kube-controller-manager again. It does nothing before the lease of the one before has ended.
+    ///
+    /// # Errors
+    /// If it does not start to serve.
+    pub async fn restart_controllers(&mut self) -> Result<(), Error> {
+        self.controller_manager.restart().await
     }
 
     /// An empty machine with an address of its own, to join as another node; gives its index.

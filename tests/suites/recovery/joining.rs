@@ -1,26 +1,15 @@
-//! A lost node's place is taken by another, which joins with what the plan made: by real kubeadm, at a real
-//! control plane, with the rights of `deploy/recovery-rbac.yaml` and no more.
+//! What a node joins with, as it is made and taken back: by real kubeadm, at a real control plane, with the
+//! rights of `deploy/recovery-rbac.yaml` and no more.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Stdio,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 use age::x25519::Identity;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::{
-    io::{AsyncBufReadExt as _, BufReader},
-    sync::Notify,
-};
-use witgate_lab::{
-    Component, ControlPlane as Lab, ControlPlaneOptions, Gateway, Kubectl, eventually, require,
-};
+use tokio::sync::Notify;
+use witgate_lab::{Component, ControlPlane as Lab, ControlPlaneOptions, Kubectl, eventually, require};
 use witgate_plugins::recovery::{Action, Awaited, JoinMaterial, Timestamp};
 use witgate_recovery::{
     Clock, ControlPlane, ControlPlaneConfig, Engine, EngineError, Event, Executor, Failure, Files,
@@ -28,10 +17,7 @@ use witgate_recovery::{
 };
 use witgate_state::Embedded;
 
-use super::{
-    desk::Desk,
-    site::{SOON, plan},
-};
+use super::site::{SOON, plan};
 
 const SILENCE_MS: u64 = 1500;
 const LABEL: &str = "witgate.dev/recovery-plan";
@@ -49,7 +35,11 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) async fn start() -> Self {
-        let lab = Lab::start(ControlPlaneOptions::default()).await.unwrap();
+        Self::with(ControlPlaneOptions::default()).await
+    }
+
+    pub(crate) async fn with(options: ControlPlaneOptions) -> Self {
+        let lab = Lab::start(options).await.unwrap();
         let kubectl = lab.kubectl().unwrap();
         let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
         let rbac = fs::read_to_string(root.join("deploy/recovery-rbac.yaml")).unwrap();
@@ -416,163 +406,12 @@ fn after_flag<'a>(command: &'a str, flag: &str) -> &'a str {
 }
 
 /// Nothing of a command's secrets, and no key.
-fn demand_no_secret(text: &str, commands: &[&str]) {
+pub(crate) fn demand_no_secret(text: &str, commands: &[&str]) {
     assert!(!text.contains("PRIVATE KEY"));
     for command in commands {
         let (_, token) = after_flag(command, "--token").split_once('.').unwrap();
         let key = after_flag(command, "--certificate-key");
         assert_eq!((token.len(), key.len()), (16, 64));
         assert!(!text.contains(token) && !text.contains(key));
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_lost_node_is_replaced_by_one_that_the_escrow_lets_in() {
-    let Ok(()) = require(Component::ControlPlane) else {
-        return;
-    };
-    let mut site = Site::start().await;
-    let (recipient, identity_file) = site.operator();
-    let desk = Desk::of_nodes("cp-1, cp-2, cp-3", &site.config()).await;
-
-    // Before anything breaks.
-    let pki = site.lab.node(0).pki();
-    let escrow = escrow(&recipient, &pki);
-    let kept = desk.says("alice", &escrow).await.unwrap();
-    assert!(
-        kept.starts_with("the authorities of cp-1 are in escrow"),
-        "{kept}"
-    );
-    let status = desk.says("bob", &["status"]).await.unwrap();
-    assert!(status.contains(&format!(", for {recipient}\n")), "{status}");
-    let outsider = desk.says("carol", &escrow).await.unwrap_err();
-    assert!(
-        outsider.contains("carol may not repair the control plane"),
-        "{outsider}"
-    );
-    demand_a_job_is_valid(&site, &recipient).await;
-
-    site.lab.lose(1).await.unwrap();
-    let id = planned(&desk).await;
-
-    let without = desk.says("alice", &["apply", &id]).await.unwrap_err();
-    assert!(
-        without.contains("lets a node join: name the file with your age secret key"),
-        "{without}"
-    );
-    let identity = ["--identity", identity_file.to_str().unwrap()];
-    let mut applying = desk.command("alice", &["apply", &id]);
-    applying
-        .args(identity)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
-        .kill_on_drop(true);
-    let mut applying = applying.spawn().unwrap();
-    let mut printed = BufReader::new(applying.stdout.take().unwrap()).lines();
-    let mut line = String::new();
-    while !line.contains("kubeadm join") {
-        line = printed
-            .next_line()
-            .await
-            .unwrap()
-            .expect("a command for the new node");
-        println!("{line}");
-    }
-    let join = &line[line.find("kubeadm join").unwrap()..];
-    site.lab.join(1, join).await.unwrap();
-    let mut last = String::new();
-    while let Some(line) = printed.next_line().await.unwrap() {
-        println!("{line}");
-        last = line;
-    }
-    assert!(last.ends_with("finished"), "{last}");
-    assert!(applying.wait().await.unwrap().success());
-
-    let status = desk.says("bob", &["status"]).await.unwrap();
-    let whole = "3 of 3 voters are alive, 2 are needed; 1 more may fail\n";
-    assert!(
-        status.starts_with(whole) && status.contains("  cp-2  "),
-        "{status}"
-    );
-    assert_eq!(site.made().await, [""; 0]);
-    let get = ["get", "nodes", "-o", "name"];
-    assert_eq!(
-        site.kubectl.succeed(&get).await.unwrap(),
-        "node/cp-1\nnode/cp-2\nnode/cp-3\n"
-    );
-
-    // Whoever else looks finds no secret, wherever they look.
-    let show = desk.says("bob", &["show", &id]).await.unwrap();
-    let journal = desk.says("bob", &["journal"]).await.unwrap();
-    assert!(journal.contains("--token BOOTSTRAP_TOKEN"), "{journal}");
-    for text in [&show, &journal] {
-        demand_no_secret(text, &[join]);
-    }
-    demand_no_secret_in(desk.gateway.dir(), join);
-    let get = ["get", "events", "--all-namespaces", "-o", "json"];
-    demand_no_secret(&site.kubectl.succeed(&get).await.unwrap(), &[join]);
-}
-
-/// What keeps the authorities of cp-1 for an operator.
-pub(crate) fn escrow<'a>(recipient: &'a str, pki: &'a Path) -> [&'a str; 7] {
-    let pki = pki.to_str().unwrap();
-    ["escrow", "--node", "cp-1", "--recipient", recipient, "--pki", pki]
-}
-
-/// What kubeadm's plugin proposes, as alice asks for it and bob approves it.
-pub(crate) async fn planned(desk: &Desk) -> String {
-    let planned = async || desk.says("alice", &["plan", "dead-node"]).await;
-    let plan = eventually("there is a plan", SOON, planned).await.unwrap();
-    println!("{plan}");
-    let id = plan.lines().next().and_then(|line| line.strip_prefix("plan "));
-    let id = id.unwrap().to_owned();
-    desk.says("bob", &["approve", &id]).await.unwrap();
-    id
-}
-
-/// What is printed for a node without a shell is taken by the apiserver, and asks for no more than it needs.
-async fn demand_a_job_is_valid(site: &Site, recipient: &str) {
-    let args = [
-        "recovery",
-        "escrow",
-        "--recipient",
-        recipient,
-        "--job",
-        "cp-1",
-        "--image",
-        "witgate:test",
-    ];
-    let printed = Gateway::run(&args).await.unwrap();
-    assert!(printed.status.success(), "{printed:?}");
-    let job = String::from_utf8(printed.stdout).unwrap();
-    let create = [
-        "create",
-        "--dry-run=server",
-        "--validate=strict",
-        "-o",
-        "json",
-        "--filename",
-        "-",
-    ];
-    let created = site.kubectl.run_with_input(&create, &job).await.unwrap();
-    assert!(created.status.success(), "{}\n{job}", created.stderr);
-    let created: Value = serde_json::from_str(&created.stdout).unwrap();
-    let pod = &created["spec"]["template"]["spec"];
-    assert_eq!(pod["containers"][0]["volumeMounts"][0]["readOnly"], true);
-    assert_eq!(
-        pod["containers"][0]["securityContext"]["capabilities"]["drop"],
-        json!(["ALL"])
-    );
-    assert_eq!(pod["nodeSelector"]["kubernetes.io/hostname"], "cp-1");
-}
-
-fn demand_no_secret_in(directory: &Path, command: &str) {
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            demand_no_secret_in(&path, command);
-        } else {
-            demand_no_secret(&String::from_utf8_lossy(&fs::read(&path).unwrap()), &[command]);
-        }
     }
 }

@@ -9,8 +9,9 @@ use witgate_lab::{Component, Etcd, Kubernetes, eventually, http, require};
 
 use super::{
     desk::Desk,
+    escrow::{escrow, planned},
     gatekeeper::{Door, Gatekeeper, SNAPSHOT},
-    joining::{Site, escrow, planned},
+    joining::Site,
     kubeadm::{UNREADY, cluster_status, objects},
 };
 
