@@ -1,8 +1,6 @@
 //! Plugins that are wrong, and plugins that do wrong: each gets its own clear answer, and the gateway
 //! goes on.
 
-#[path = "plugins/author.rs"]
-mod author;
 #[path = "plugins/world.rs"]
 mod world;
 
