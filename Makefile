@@ -6,6 +6,7 @@ help: ## Say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
 
 run: plugins ## Build what is needed and run a gateway to try things out
+	tests/lab/install protobuf
 	cargo build --locked --workspace --bin witgate --bin lab
 	target/debug/lab run -- target/debug/witgate dev
 

@@ -1,15 +1,19 @@
 //! The embedded engine: one directory, one process, fjall inside.
 
 use std::{
+    collections::HashMap,
     ops::Bound,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use tokio::sync::watch;
 
-use super::{Change, Error, KeyRange, Outcome, Pair, ScanLimit, Space, State, Transaction};
+use super::{
+    Change, Changes, Error, KeyRange, Outcome, Pair, ScanLimit, Space, State, Transaction,
+    stored::{Stored, now},
+};
 
 /// Keys that expire, by the time they do: `<millis><length of the space's name><name><key>`.
 const EXPIRIES: &str = "expiries";
@@ -33,6 +37,8 @@ struct Inner {
     /// Taken while a transaction checks its expectations and is applied, so that no other comes
     /// between. The wait for the disk happens outside.
     writing: Mutex<()>,
+    /// Who is told of changes, by space.
+    watched: Mutex<HashMap<Arc<str>, watch::Sender<u64>>>,
 }
 
 #[derive(Clone)]
@@ -40,13 +46,6 @@ struct EmbeddedSpace {
     state: Arc<Inner>,
     name: Arc<str>,
     keyspace: Keyspace,
-}
-
-/// A value as it is stored: 8 bytes of expiry in milliseconds since 1970, big endian (0: never),
-/// and the value itself.
-struct Stored {
-    expires: u64,
-    value: Vec<u8>,
 }
 
 // === impl Embedded ===
@@ -72,7 +71,8 @@ impl Embedded {
                 directory: directory.to_owned(),
                 database,
                 expiries,
-                writing: Mutex::new(()),
+                writing: Mutex::default(),
+                watched: Mutex::default(),
             }),
         })
     }
@@ -155,11 +155,19 @@ impl EmbeddedSpace {
         }
     }
 
+    fn watched(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, watch::Sender<u64>>> {
+        self.state.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self) {
+        if let Some(watched) = self.watched().get(&self.name) {
+            watched.send_modify(|changes| *changes += 1);
+        }
+    }
+
     fn read(&self, key: &[u8], now: u64) -> Result<Option<Vec<u8>>, fjall::Error> {
-        Ok(self
-            .keyspace
-            .get(key)?
-            .and_then(|stored| Stored::live(&stored, now)))
+        let stored = self.keyspace.get(key)?;
+        Ok(stored.and_then(|stored| Stored::live(&stored, now).map(<[u8]>::to_vec)))
     }
 
     fn apply(&self, transaction: Transaction) -> Result<Outcome, fjall::Error> {
@@ -175,12 +183,13 @@ impl EmbeddedSpace {
         for change in transaction.changes {
             match change {
                 Change::Put { key, value, lifetime } => {
-                    let expires = lifetime.map_or(0, |lifetime| now.saturating_add(millis(lifetime)).max(1));
-                    if expires != 0 {
+                    let stored = Stored::new(value, lifetime, now);
+                    if stored.expires != 0 {
                         expiring = true;
-                        batch.insert(&self.state.expiries, join_expiry(expires, &self.name, &key), []);
+                        let entry = join_expiry(stored.expires, &self.name, &key);
+                        batch.insert(&self.state.expiries, entry, []);
                     }
-                    batch.insert(&self.keyspace, key, Stored { expires, value }.encode());
+                    batch.insert(&self.keyspace, key, stored.encode());
                 }
                 Change::Delete(key) => batch.remove(&self.keyspace, key),
             }
@@ -235,7 +244,7 @@ impl Space for EmbeddedSpace {
                     if bytes > limit.bytes && !found.is_empty() {
                         return Ok(found);
                     }
-                    found.push((key.to_vec(), value));
+                    found.push((key.to_vec(), value.to_vec()));
                 }
             }
             Ok(found)
@@ -248,6 +257,7 @@ impl Space for EmbeddedSpace {
             let outcome = space.apply(transaction)?;
             if outcome == Outcome::Committed {
                 space.state.database.persist(PersistMode::SyncAll)?;
+                space.tell();
             }
             Ok(outcome)
         })
@@ -258,6 +268,11 @@ impl Space for EmbeddedSpace {
         self.blocking("measure a space", |space| Ok(space.keyspace.disk_space()))
             .await
     }
+
+    fn watch(&self) -> Changes {
+        let mut watched = self.watched();
+        watched.entry(Arc::clone(&self.name)).or_default().subscribe()
+    }
 }
 
 impl std::fmt::Debug for EmbeddedSpace {
@@ -266,28 +281,6 @@ impl std::fmt::Debug for EmbeddedSpace {
             .field("directory", &self.state.directory)
             .field("name", &self.name)
             .finish()
-    }
-}
-
-// === impl Stored ===
-
-impl Stored {
-    fn encode(self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(8 + self.value.len());
-        bytes.extend_from_slice(&self.expires.to_be_bytes());
-        bytes.extend_from_slice(&self.value);
-        bytes
-    }
-
-    fn expiry(stored: &[u8]) -> u64 {
-        stored
-            .first_chunk()
-            .map_or(0, |expires| u64::from_be_bytes(*expires))
-    }
-
-    fn live(stored: &[u8], now: u64) -> Option<Vec<u8>> {
-        let expires = Self::expiry(stored);
-        (expires == 0 || expires > now).then(|| stored.get(8..).unwrap_or_default().to_vec())
     }
 }
 
@@ -323,12 +316,4 @@ fn split_expiry(entry: &[u8]) -> Option<(u64, &str, &[u8])> {
         std::str::from_utf8(space).ok()?,
         key,
     ))
-}
-
-fn now() -> u64 {
-    millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

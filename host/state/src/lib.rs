@@ -1,13 +1,17 @@
 //! An ordered key-value store with transactions and expiry, behind one trait.
 //!
-//! Everything that outlives a request is kept here: login attempts, sessions, and the
-//! spaces that plugins are granted. [`Embedded`] keeps it in a directory of this process.
+//! Everything that outlives a request is kept here: login attempts, sessions, journals, and the
+//! spaces that plugins are granted. [`Embedded`] keeps it in a directory of this process, [`Etcd`] where
+//! several processes share it.
 
 mod embedded;
+mod etcd;
+mod stored;
 
 use std::{sync::Arc, time::Duration};
 
 pub use embedded::Embedded;
+pub use etcd::{Etcd, EtcdConfig};
 
 /// The store as a whole: it hands out spaces.
 pub trait State: Send + Sync + std::fmt::Debug {
@@ -59,7 +63,18 @@ pub trait Space: Send + Sync + std::fmt::Debug {
 
     /// About how many bytes the space takes on its medium.
     async fn size(&self) -> Result<u64, Error>;
+
+    /// Tells that something in the space may have changed, by whomever, since it was last asked. A key
+    /// that expires is no change. Where changes may have been missed, that is told as one.
+    ///
+    /// An engine that is written to from one place only, and of which nobody keeps a copy, need not tell.
+    fn watch(&self) -> Changes {
+        tokio::sync::watch::channel(0).1
+    }
 }
+
+/// A number that grows with each change.
+pub type Changes = tokio::sync::watch::Receiver<u64>;
 
 /// A key and its value.
 pub type Pair = (Vec<u8>, Vec<u8>);

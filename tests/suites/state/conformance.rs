@@ -1,36 +1,16 @@
-//! What every engine has to do. Run against the embedded engine.
-
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+//! What every engine has to do.
 
 use std::{sync::Arc, time::Duration};
 
-use witgate_state::{Change, Embedded, Error, Outcome, Pair, ScanLimit, Space, State, Transaction};
+use witgate_lab::eventually;
+use witgate_state::{Change, Error, Outcome, Pair, ScanLimit, Space, Transaction};
+
+use super::{SOON, changes, put};
 
 const ALL: ScanLimit = ScanLimit {
     pairs: usize::MAX,
     bytes: usize::MAX,
 };
-
-fn open() -> (tempfile::TempDir, Embedded) {
-    let directory = tempfile::tempdir().unwrap();
-    let state = Embedded::open(directory.path()).unwrap();
-    (directory, state)
-}
-
-fn put(key: &str, value: &str) -> Change {
-    Change::Put {
-        key: key.into(),
-        value: value.into(),
-        lifetime: None,
-    }
-}
-
-fn changes(changes: impl IntoIterator<Item = Change>) -> Transaction {
-    Transaction {
-        expect: Vec::new(),
-        changes: changes.into_iter().collect(),
-    }
-}
 
 async fn keys(space: &Arc<dyn Space>, start: &str, end: &str, limit: ScanLimit) -> Vec<String> {
     let pairs = space.scan(start.as_bytes(), end.as_bytes(), limit).await.unwrap();
@@ -67,10 +47,7 @@ impl Space for Plain {
     }
 }
 
-#[tokio::test]
-async fn many_ranges_are_scanned_one_after_the_other_within_one_limit() {
-    let (_directory, state) = open();
-    let space = state.space("a").unwrap();
+pub(crate) async fn many_ranges_are_scanned_one_after_the_other_within_one_limit(space: Arc<dyn Space>) {
     let pairs = ["a", "b", "c", "d", "e", "f", "g"].map(|key| put(key, "value"));
     assert_eq!(space.commit(changes(pairs)).await.unwrap(), Outcome::Committed);
     let range = |start: &str, end: &str| (start.as_bytes().to_vec(), end.as_bytes().to_vec());
@@ -104,36 +81,13 @@ async fn many_ranges_are_scanned_one_after_the_other_within_one_limit() {
     }
 }
 
-#[tokio::test]
-async fn what_was_committed_is_there_after_reopening() {
-    let (directory, state) = open();
-    let space = state.space("a").unwrap();
-    assert_eq!(
-        space.commit(changes([put("k", "v")])).await.unwrap(),
-        Outcome::Committed
-    );
-    drop((space, state));
-
-    let state = Embedded::open(directory.path()).unwrap();
-    assert_eq!(
-        state.space("a").unwrap().get(b"k").await.unwrap(),
-        Some(b"v".to_vec())
-    );
-}
-
-#[tokio::test]
-async fn spaces_do_not_see_each_other() {
-    let (_directory, state) = open();
-    let (a, b) = (state.space("a").unwrap(), state.space("b").unwrap());
+pub(crate) async fn spaces_do_not_see_each_other(a: Arc<dyn Space>, b: Arc<dyn Space>) {
     let _ = a.commit(changes([put("k", "v")])).await.unwrap();
     assert_eq!(b.get(b"k").await.unwrap(), None);
     assert_eq!(keys(&b, "", "", ALL).await, Vec::<String>::new());
 }
 
-#[tokio::test]
-async fn a_scan_is_ordered_and_stops_at_its_bounds() {
-    let (_directory, state) = open();
-    let space = state.space("a").unwrap();
+pub(crate) async fn a_scan_is_ordered_and_stops_at_its_bounds(space: Arc<dyn Space>) {
     let _ = space
         .commit(changes(["c", "a", "d", "b"].map(|key| put(key, "12345"))))
         .await
@@ -153,10 +107,7 @@ async fn a_scan_is_ordered_and_stops_at_its_bounds() {
     assert_eq!(keys(&space, "", "", ScanLimit { bytes: 1, ..ALL }).await, ["a"]);
 }
 
-#[tokio::test]
-async fn an_unmet_expectation_changes_nothing() {
-    let (_directory, state) = open();
-    let space = state.space("a").unwrap();
+pub(crate) async fn an_unmet_expectation_changes_nothing(space: Arc<dyn Space>) {
     let take = || Transaction {
         expect: vec![(b"k".to_vec(), Some(b"v".to_vec()))],
         changes: vec![Change::Delete(b"k".to_vec()), put("taken", "yes")],
@@ -169,10 +120,7 @@ async fn an_unmet_expectation_changes_nothing() {
     assert_eq!(space.commit(take()).await.unwrap(), Outcome::Conflict);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_many_takers_of_one_key_exactly_one_wins() {
-    let (_directory, state) = open();
-    let space = state.space("a").unwrap();
+pub(crate) async fn of_many_takers_of_one_key_exactly_one_wins(space: Arc<dyn Space>) {
     for _ in 0..20 {
         let _ = space.commit(changes([put("k", "v")])).await.unwrap();
         let takers = (0..8).map(|_| {
@@ -191,10 +139,7 @@ async fn of_many_takers_of_one_key_exactly_one_wins() {
     }
 }
 
-#[tokio::test]
-async fn a_key_with_a_lifetime_is_gone_after_it() {
-    let (_directory, state) = open();
-    let space = state.space("a").unwrap();
+pub(crate) async fn a_key_with_a_lifetime_is_gone_after_it(space: Arc<dyn Space>) {
     let short = |key: &str, lifetime| Change::Put {
         key: key.into(),
         value: b"v".to_vec(),
@@ -211,20 +156,15 @@ async fn a_key_with_a_lifetime_is_gone_after_it() {
         ]))
         .await
         .unwrap();
-    let deadline = std::time::Instant::now() + Duration::from_secs(5);
-    while space.get(b"gone").await.unwrap().is_some() {
-        assert!(
-            std::time::Instant::now() < deadline,
-            "an expired key is still there"
-        );
-    }
+    let gone = async || match space.get(b"gone").await.unwrap() {
+        None => Ok(()),
+        Some(_) => Err("it is still there"),
+    };
+    eventually("an expired key is gone", SOON, gone).await.unwrap();
     assert_eq!(keys(&space, "", "", ALL).await, ["always", "there"]);
 }
 
-#[tokio::test]
-async fn a_key_that_was_set_anew_does_not_expire_with_its_former_value() {
-    let (_directory, state) = open();
-    let space = state.space("a").unwrap();
+pub(crate) async fn a_key_that_was_set_anew_does_not_expire_with_its_former_value(space: Arc<dyn Space>) {
     let lived = Change::Put {
         key: b"k".to_vec(),
         value: b"old".to_vec(),
@@ -241,10 +181,52 @@ async fn a_key_that_was_set_anew_does_not_expire_with_its_former_value() {
     assert_eq!(space.get(b"k").await.unwrap(), Some(b"new".to_vec()));
 }
 
-#[tokio::test]
-async fn a_second_process_is_told_why_it_cannot_open_the_directory() {
-    let (directory, _state) = open();
-    let error = Embedded::open(directory.path()).unwrap_err().to_string();
-    assert!(error.contains(&directory.path().display().to_string()), "{error}");
-    assert!(error.contains("another process has it open"), "{error}");
+/// A change by whomever is told of, in its own space.
+pub(crate) async fn a_change_is_told_to_who_watches(space: Arc<dyn Space>, other: Arc<dyn Space>) {
+    let mut told = space.watch();
+    let changed = async || {
+        // Of what comes before the watch began nothing is told.
+        let _ = space.commit(changes([put("k", "v")])).await.unwrap();
+        match told.has_changed().unwrap() {
+            true => Ok(()),
+            false => Err("nothing is told"),
+        }
+    };
+    eventually("the change is told", SOON, changed).await.unwrap();
+    let quiet = async || {
+        told.mark_unchanged();
+        let _ = other.commit(changes([put("k", "v")])).await.unwrap();
+        match told.has_changed().unwrap() {
+            false => Ok(()),
+            true => Err("another space's change is told"),
+        }
+    };
+    eventually("another space's change is not told", SOON, quiet).await.unwrap();
+}
+
+/// Two that see the same write one after the other, and lose none of it.
+pub(crate) async fn no_addition_is_lost(space: Arc<dyn Space>) {
+    let _ = space.commit(changes([put("sum", "0")])).await.unwrap();
+    let adding = (0..4).map(|_| {
+        let space = Arc::clone(&space);
+        tokio::spawn(async move {
+            for _ in 0..10 {
+                loop {
+                    let found = space.get(b"sum").await.unwrap().unwrap();
+                    let sum: u32 = std::str::from_utf8(&found).unwrap().parse().unwrap();
+                    let transaction = Transaction {
+                        expect: vec![(b"sum".to_vec(), Some(found))],
+                        changes: vec![put("sum", &(sum + 1).to_string())],
+                    };
+                    if space.commit(transaction).await.unwrap() == Outcome::Committed {
+                        break;
+                    }
+                }
+            }
+        })
+    });
+    for adding in adding.collect::<Vec<_>>() {
+        adding.await.unwrap();
+    }
+    assert_eq!(space.get(b"sum").await.unwrap().unwrap(), b"40");
 }
