@@ -13,7 +13,7 @@ use crate::{
     certificate::ClientCertificate,
     claims::resolve,
     credential::Credential,
-    error::{AuthError, Invalid, quoted},
+    error::{AuthError, Invalid, Unavailable, quoted},
     identity::Identity,
     issuer::Issuer,
     principal::{Method, Principal, Proof, SessionId, Subject, TokenDigest},
@@ -40,13 +40,37 @@ impl Identity {
             (Some(Credential::Session(secret)), _) => {
                 let find = || self.of_session(id_of_cookie(secret));
                 let find = || async { find().await.map(Found::from) };
-                self.principals.get_or_verify("session", secret, find).await?
+                let found = self.principals.get_or_verify("session", secret, find).await;
+                self.or_last("session", secret, found).await?
             }
             (None, Some(certificate)) => self.certificate(certificate)?,
             (None, None) => return Err(AuthError::NoCredential),
         };
         self.check(&principal)?;
         Ok(principal)
+    }
+
+    /// Who it was when that was found out last, while the state can't be reached: an outage opens
+    /// nothing, and ends nothing at once.
+    async fn or_last(
+        &self,
+        kind: &'static str,
+        credential: &str,
+        found: Result<Arc<Principal>, AuthError>,
+    ) -> Result<Arc<Principal>, AuthError> {
+        match found {
+            Err(AuthError::Unavailable {
+                reason: Unavailable::State,
+            }) => {
+                let last = self.principals.last(kind, credential).await;
+                last.ok_or_else(|| Unavailable::State.into())
+            }
+            Err(error) if !matches!(error, AuthError::Unavailable { .. }) => {
+                self.principals.forget(kind, credential).await;
+                Err(error)
+            }
+            found => found,
+        }
     }
 
     /// Who a token is of, as the webhooks ask: the token is all there is.
@@ -93,9 +117,9 @@ impl Identity {
             }
             .into());
         }
-        self.principals
-            .get_or_verify("bearer", token, || self.verify_bearer(token))
-            .await
+        let verify = || self.verify_bearer(token);
+        let found = self.principals.get_or_verify("bearer", token, verify).await;
+        self.or_last("bearer", token, found).await
     }
 
     async fn verify_bearer(&self, token: &str) -> Result<Found, AuthError> {

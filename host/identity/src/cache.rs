@@ -21,6 +21,8 @@ const OVERHEAD: usize = 256;
 /// anew.
 pub(crate) struct Principals {
     cache: Cache<Digest, Found, BuildHasherDefault<Uniform>>,
+    /// As they were found last, for when that can't be done anew.
+    last: Cache<Digest, Arc<Principal>, BuildHasherDefault<Uniform>>,
     key: DigestKey,
 }
 
@@ -49,16 +51,36 @@ struct UntilExpiry;
 // === impl Principals ===
 
 impl Principals {
-    pub(crate) fn new() -> Self {
+    /// A cache that remembers for so long what it can't give as fresh any more.
+    pub(crate) fn remembering(time: Duration) -> Self {
         let cache = Cache::builder()
             .max_capacity(CAPACITY)
             .weigher(|_, found: &Found| size(&found.principal))
             .expire_after(UntilExpiry)
             .build_with_hasher(BuildHasherDefault::default());
+        let last = Cache::builder()
+            .max_capacity(CAPACITY)
+            .weigher(|_, principal: &Arc<Principal>| size(principal))
+            .time_to_live(time)
+            .build_with_hasher(BuildHasherDefault::default());
         Self {
             cache,
+            last,
             key: DigestKey::random(),
         }
+    }
+
+    /// The principal of a credential as it was found last, if it has not expired since.
+    pub(crate) async fn last(&self, kind: &'static str, credential: &str) -> Option<Arc<Principal>> {
+        let digest = self.key.digest([kind, credential]);
+        let principal = self.last.get(&digest).await?;
+        let holds = principal.expires.is_none_or(|expires| expires > SystemTime::now());
+        holds.then_some(principal)
+    }
+
+    /// Forgets who the bearer of a credential was.
+    pub(crate) async fn forget(&self, kind: &'static str, credential: &str) {
+        self.last.invalidate(&self.key.digest([kind, credential])).await;
     }
 
     /// The principal of a credential, from `verify` if it isn't known. Those who ask for the same
@@ -83,9 +105,9 @@ impl Principals {
             self.cache.invalidate(&digest).await;
         }
         let found = self.cache.try_get_with(digest, verify()).await;
-        found
-            .map(|found| found.principal)
-            .map_err(|error| E::clone(&error))
+        let principal = found.map_err(|error| E::clone(&error))?.principal;
+        self.last.insert(digest, Arc::clone(&principal)).await;
+        Ok(principal)
     }
 }
 

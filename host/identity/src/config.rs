@@ -168,7 +168,8 @@ pub struct SessionConfig {
     pub refresh: Duration,
     /// How much longer sessions go on while the issuer can't be asked: `1h` by default. dex answers alike
     /// whether its directory is away or has a user no more, so with dex in front of a directory this is
-    /// also how long somebody who was deleted there stays in.
+    /// also how long somebody who was deleted there stays in. As long do sessions go on that a gateway has
+    /// seen before, while its state in etcd can't be reached; what others revoke meanwhile it does not hear.
     #[serde(default = "default_outage", with = "humantime_serde")]
     #[schemars(with = "String")]
     pub outage: Duration,

@@ -30,6 +30,15 @@ use crate::{
 
 const GRANT: u8 = b'g';
 
+/// That a replica refreshes a grant at the moment.
+const REFRESHING: u8 = b'r';
+
+/// After which that is not believed any more: longer than the issuer may take to answer.
+const REFRESH: Duration = Duration::from_secs(60);
+
+/// How often is looked whether another replica has refreshed.
+const LOOK: Duration = Duration::from_millis(200);
+
 /// When an issuer that did not answer is asked again, in seconds.
 const RETRY: u64 = 30;
 
@@ -122,6 +131,22 @@ impl Grants {
         }
     }
 
+    /// Claims a grant for a refresh; false if another replica has claimed it. The refresh token is good
+    /// for once, and an issuer that sees it twice ends them all.
+    async fn claim(&self, subject: &Subject) -> Result<bool, Unavailable> {
+        let key = claim_key(subject);
+        let transaction = Transaction {
+            expect: vec![(key.clone(), None)],
+            changes: vec![Change::Put {
+                key,
+                value: Vec::new(),
+                lifetime: Some(REFRESH),
+            }],
+        };
+        let claimed = self.space.commit(transaction).await;
+        Ok(claimed.map_err(|error| failed(&error))? == Outcome::Committed)
+    }
+
     async fn write(&self, subject: &Subject, grant: &Grant, lifetime: Duration) -> Result<(), Unavailable> {
         self.commit(Change::Put {
             key: key(subject),
@@ -168,10 +193,16 @@ impl Identity {
             return Ok(grant);
         }
         let turn = grants.turn(subject).lock_owned().await;
-        let grant = grants.find(subject).await?.ok_or(Invalid::Session)?;
-        if !grant.is_due() {
-            return Ok(grant);
-        }
+        let grant = loop {
+            let grant = grants.find(subject).await?.ok_or(Invalid::Session)?;
+            if !grant.is_due() {
+                return Ok(grant);
+            }
+            if grants.claim(subject).await? {
+                break grant;
+            }
+            tokio::time::sleep(LOOK).await;
+        };
         // Goes on when the request that needs it is cancelled: the issuer may have replaced the
         // refresh token already, and the new one must not get lost.
         let refreshing = Refreshing {
@@ -183,7 +214,11 @@ impl Identity {
         };
         let refreshed = tokio::spawn(async move {
             let _turn = turn;
-            refreshing.run().await
+            let (records, subject) = (Arc::clone(&refreshing.records), refreshing.subject.clone());
+            let refreshed = refreshing.run().await;
+            // If this fails, others wait until the claim ends by itself.
+            let _ = records.grants.commit(Change::Delete(claim_key(&subject))).await;
+            refreshed
         });
         refreshed.await.map_err(|_| Unavailable::State)?
     }
@@ -288,6 +323,10 @@ impl Refreshing {
         self.records.grants.write(&self.subject, &grant, lifetime).await?;
         Ok(grant)
     }
+}
+
+fn claim_key(subject: &Subject) -> Vec<u8> {
+    [&[REFRESHING], session::digest(subject).as_slice()].concat()
 }
 
 fn key(subject: &Subject) -> Vec<u8> {

@@ -78,7 +78,7 @@ impl Identity {
             static_tokens: StaticTokens::new(settings.tokens),
             basic_users: BasicUsers::new(settings.basic),
             service_accounts,
-            principals: Principals::new(),
+            principals: Principals::remembering(settings.session.outage + settings.session.refresh),
             session_settings: settings.session,
             records: Arc::clone(surroundings.records),
         })

@@ -23,6 +23,9 @@ const PAGE: ScanLimit = ScanLimit {
     bytes: 4 << 20,
 };
 
+/// When it is tried again to read what others revoked.
+const AGAIN: Duration = Duration::from_millis(500);
+
 /// The time of what does not end by itself.
 const FOR_EVER: u64 = u64::MAX;
 
@@ -88,8 +91,9 @@ pub struct Revocations {
     space: Arc<dyn Space>,
     index: ArcSwap<Index>,
     generation: watch::Sender<u64>,
-    /// Taken while the state and the index are changed together.
-    changing: tokio::sync::Mutex<()>,
+    /// Taken while the state and the index are changed together. What it holds is in force here and could
+    /// not be written into the state.
+    changing: tokio::sync::Mutex<Vec<Revocation>>,
 }
 
 /// Revocations by what is asked about. Times: what was given out then or before does not hold.
@@ -115,17 +119,41 @@ impl Revocations {
             generation: watch::Sender::new(0),
             changing: tokio::sync::Mutex::default(),
         };
-        let mut index = Index::default();
-        for revocation in this.list().await? {
-            index.add(&revocation);
-        }
-        this.index.store(Arc::new(index));
+        this.read(&[]).await?;
         Ok(this)
+    }
+
+    /// Keeps up with what others revoke and lift in the same state, for ever.
+    pub async fn follow(&self) {
+        let mut changes = self.space.watch();
+        while changes.changed().await.is_ok() {
+            while let Err(error) = self.catch_up().await {
+                tracing::warn!("what others revoke is not known at the moment: {error}");
+                tokio::time::sleep(AGAIN).await;
+            }
+        }
+    }
+
+    async fn catch_up(&self) -> Result<(), Unavailable> {
+        let unwritten = self.changing.lock().await;
+        self.read(&unwritten).await?;
+        self.generation.send_modify(|generation| *generation += 1);
+        Ok(())
+    }
+
+    /// Makes the index anew.
+    async fn read(&self, unwritten: &[Revocation]) -> Result<(), Unavailable> {
+        let mut index = Index::default();
+        for revocation in self.list().await?.iter().chain(unwritten) {
+            index.add(revocation);
+        }
+        self.index.store(Arc::new(index));
+        Ok(())
     }
 
     /// Puts a revocation in force: for every request from now on, and durably before this returns.
     pub(crate) async fn add(&self, revocation: &Revocation) -> Result<(), Unavailable> {
-        let _changing = self.changing.lock().await;
+        let mut unwritten = self.changing.lock().await;
         // In force first: an attacker must not gain from a store that is slow or away.
         let mut index = Index::clone(&self.index.load());
         index.add(revocation);
@@ -138,13 +166,18 @@ impl Revocations {
                 .expires
                 .map(|expires| Duration::from_secs(expires.saturating_sub(now()).max(1))),
         };
-        self.commit(put).await
+        let written = self.commit(put).await;
+        if written.is_err() {
+            unwritten.push(revocation.clone());
+        }
+        written
     }
 
     /// Lifts a revocation. What it was about holds again, if nothing else is against it.
     pub async fn lift(&self, revoked: &Revoked) -> Result<(), Unavailable> {
-        let _changing = self.changing.lock().await;
+        let mut unwritten = self.changing.lock().await;
         self.commit(Change::Delete(revoked.key())).await?;
+        unwritten.retain(|revocation| revocation.revoked != *revoked);
         let mut index = Index::clone(&self.index.load());
         index.remove(revoked);
         self.index.store(Arc::new(index));

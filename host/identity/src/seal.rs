@@ -29,23 +29,19 @@ impl SealingKey {
     /// Reads the key from a file of 32 bytes, which is made, readable by its owner alone, if it is
     /// not there.
     pub fn read_or_create(file: &Path) -> Result<Self, KeyError> {
-        let refused = |reason: String| KeyError {
-            file: file.display().to_string(),
-            reason,
-        };
-        let unreadable = |error: std::io::Error| refused(format!("can't be read: {error}"));
-        let bytes = match fs::read(file) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let key: [u8; KEY_LENGTH] = rand::random();
-                create(file, &key).map_err(|error| refused(format!("can't be made: {error}")))?;
-                // Another process may have been faster; what is in the file counts.
-                fs::read(file).map_err(unreadable)?
-            }
-            Err(error) => return Err(unreadable(error)),
-        };
+        if !file.exists() {
+            let key: [u8; KEY_LENGTH] = rand::random();
+            create(file, &key).map_err(|error| refused(file, format!("can't be made: {error}")))?;
+        }
+        // Another process may have been faster; what is in the file counts.
+        Self::read(file)
+    }
+
+    /// Reads the key from a file of 32 bytes.
+    pub fn read(file: &Path) -> Result<Self, KeyError> {
+        let bytes = fs::read(file).map_err(|error| refused(file, format!("can't be read: {error}")))?;
         Self::new(&bytes).ok_or_else(|| {
-            refused(format!(
+            refused(file, format!(
                 "has {} bytes, and a key for sealing has {KEY_LENGTH}",
                 bytes.len()
             ))
@@ -85,6 +81,13 @@ impl SealingKey {
             .map_err(|_| Unsealable)?;
         let text = std::str::from_utf8(opened).map_err(|_| Unsealable)?;
         Ok(text.into())
+    }
+}
+
+fn refused(file: &Path, reason: String) -> KeyError {
+    KeyError {
+        file: file.display().to_string(),
+        reason,
     }
 }
 
