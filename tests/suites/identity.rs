@@ -23,8 +23,13 @@ mod metrics;
 
 #[path = "identity/other_issuer.rs"]
 mod other_issuer;
+
 #[path = "identity/refresh.rs"]
 mod refresh;
+
+#[path = "identity/replicas.rs"]
+mod replicas;
+
 #[path = "identity/rules.rs"]
 mod rules;
 

@@ -12,6 +12,7 @@ use witgate_apiserver::ClusterConfig;
 use witgate_identity::{IdentityConfig, Principal};
 use witgate_plugins::PluginConfig;
 use witgate_prometheus::PrometheusConfig;
+use witgate_state::EtcdConfig;
 
 use crate::{limits::LimitsConfig, origins::DashboardsConfig, recovery::RecoveryConfig};
 
@@ -148,8 +149,17 @@ impl TlsConfig {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct StateConfig {
     /// A directory of the gateway's own. It is made if it isn't there; one process at a time can
-    /// use it.
+    /// use it. With `etcd` it holds only what can be made anew.
     pub(crate) directory: PathBuf,
+    /// An etcd which several gateways share: each of them then serves any request, and what is revoked at
+    /// one is revoked at all. Without it the state is in the directory, and there is one gateway.
+    #[serde(default)]
+    pub(crate) etcd: Option<EtcdConfig>,
+    /// A file with the key that seals refresh tokens: 32 random bytes (`head -c 32 /dev/urandom`). With
+    /// `etcd` it has to be given, the same for all gateways. Default: `sealing.key` in the directory, made
+    /// if it isn't there.
+    #[serde(default)]
+    pub(crate) sealing_key_file: Option<PathBuf>,
 }
 
 /// Where audit lines go: one JSON object for each decision.

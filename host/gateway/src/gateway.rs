@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use axum::{body::HttpBody, extract::Request, response::Response};
@@ -14,6 +14,7 @@ use http::{HeaderName, HeaderValue, Method, Uri};
 use witgate_apiserver::{Impersonated, Target};
 use witgate_identity::Principal;
 use witgate_prometheus::Account;
+use witgate_state::Space;
 
 use crate::{
     attendance::Attendance,
@@ -26,12 +27,17 @@ use crate::{
 /// The id of a request, in answers, logs and calls to plugins.
 pub(crate) static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// How long the state may take to answer whoever asks whether the gateway is ready.
+const STATE_ANSWERS: Duration = Duration::from_secs(2);
+
 /// A running gateway.
 #[derive(Debug)]
 pub(crate) struct Gateway {
     pub(crate) live: Live,
     pub(crate) audit: Audit,
     pub(crate) metrics: Arc<Metrics>,
+    /// Asked whether the state can be reached.
+    state: Arc<dyn Space>,
     ids: RequestIds,
 }
 
@@ -67,15 +73,25 @@ pub(crate) struct Answer {
 // === impl Gateway ===
 
 impl Gateway {
-    pub(crate) fn new(live: Live, audit: Audit, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(live: Live, audit: Audit, metrics: Arc<Metrics>, state: Arc<dyn Space>) -> Self {
         Self {
             live,
             audit,
             metrics,
+            state,
             ids: RequestIds {
                 process: rand::random(),
                 next: AtomicU64::new(0),
             },
+        }
+    }
+
+    /// What is wrong with the state, if something is.
+    pub(crate) async fn missing_state(&self) -> Option<String> {
+        match tokio::time::timeout(STATE_ANSWERS, self.state.get(b"asked")).await {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some(format!("the state does not answer within {} s", STATE_ANSWERS.as_secs())),
         }
     }
 

@@ -440,16 +440,18 @@ async fn livez() -> &'static str {
 }
 
 /// Ready means that a configuration is in service, and that decisions can be written down. What is
-/// behind the gateway may come and go.
+/// behind the gateway may come and go; that its state does is said.
 async fn readyz(State(gateway): State<Arc<Gateway>>) -> (StatusCode, String) {
     if !gateway.audit.is_writable() {
         return (StatusCode::SERVICE_UNAVAILABLE, format!("{UNAUDITED}\n"));
     }
     let generation = gateway.metrics.generation.get();
-    (
-        StatusCode::OK,
-        format!("ok\nconfiguration generation {generation}\n"),
-    )
+    let mut text = format!("ok\nconfiguration generation {generation}\n");
+    if let Some(missing) = gateway.missing_state().await {
+        // Not ready would mean that sessions end that can go on.
+        text += &format!("{missing}: sessions go on for a while, and nobody logs in or is revoked\n");
+    }
+    (StatusCode::OK, text)
 }
 
 async fn metrics(State(gateway): State<Arc<Gateway>>) -> Response {

@@ -11,7 +11,7 @@ use tokio::{
 };
 use witgate_identity::{Records, SealingKey};
 use witgate_plugins::{Options, Runtime};
-use witgate_state::{Embedded, State};
+use witgate_state::{Embedded, Etcd, State};
 
 use crate::{
     audit::Audit,
@@ -34,10 +34,16 @@ const LAST_LINES: Duration = Duration::from_secs(3);
 /// Runs the gateway.
 pub(crate) async fn serve(file: &Path) -> anyhow::Result<()> {
     let loaded = Loaded::read(file)?;
-    let state = loaded.base().join(&loaded.config.state.directory);
-    std::fs::create_dir_all(&state).with_context(|| format!("{}: can't be made", state.display()))?;
-    let key = SealingKey::read_or_create(&state.join("sealing.key"))?;
-    let foundation = foundation(&state, &state, key).await?;
+    let directory = loaded.base().join(&loaded.config.state.directory);
+    std::fs::create_dir_all(&directory)
+        .with_context(|| format!("{}: can't be made", directory.display()))?;
+    let key = sealing_key(&loaded, &directory)?;
+    let state = open_state(&loaded, &directory).await?;
+    let foundation = foundation(state, &directory, key).await?;
+    tokio::spawn({
+        let records = Arc::clone(&foundation.records);
+        async move { records.revocations.follow().await }
+    });
     let certificates = certificates(&loaded)?;
     let wiring = Wiring::build(&loaded, &foundation, None).await?;
     wiring.begin();
@@ -56,6 +62,7 @@ pub(crate) async fn serve(file: &Path) -> anyhow::Result<()> {
         Arc::clone(&live),
         audit.clone(),
         Arc::clone(&metrics),
+        foundation.state.space("health")?,
     ));
     let mut listeners = Vec::new();
     for (config, tls) in loaded.config.listeners.iter().zip(certificates.clone()) {
@@ -100,7 +107,11 @@ pub(crate) async fn check(file: &Path) -> anyhow::Result<()> {
     certificates(&loaded)?;
     let scratch = tempfile::tempdir().context("no temporary directory can be made")?;
     let key = SealingKey::random().context("no random numbers can be had")?;
-    let foundation = foundation(scratch.path(), scratch.path(), key).await?;
+    if loaded.config.state.etcd.is_some() {
+        sealing_key(&loaded, scratch.path())?;
+    }
+    let state = Arc::new(Embedded::open(&scratch.path().join("store"))?);
+    let foundation = foundation(state, scratch.path(), key).await?;
     let wiring = Wiring::build(&loaded, &foundation, None).await?;
     println!("{}: is valid", file.display());
     for plugin in wiring.plugins.list() {
@@ -118,12 +129,36 @@ fn certificates(loaded: &Loaded) -> Result<Vec<Option<Tls>>, ListenError> {
     loaded.config.listeners.iter().map(read).collect()
 }
 
-async fn foundation(state: &Path, cache: &Path, key: SealingKey) -> anyhow::Result<Foundation> {
-    let state: Arc<dyn State> = Arc::new(Embedded::open(&state.join("store"))?);
+fn sealing_key(loaded: &Loaded, directory: &Path) -> anyhow::Result<SealingKey> {
+    let config = &loaded.config.state;
+    Ok(match &config.sealing_key_file {
+        Some(file) => SealingKey::read(&loaded.base().join(file))?,
+        None => {
+            anyhow::ensure!(
+                config.etcd.is_none(),
+                "state.sealingKeyFile is missing: with state.etcd every gateway needs the same key"
+            );
+            SealingKey::read_or_create(&directory.join("sealing.key"))?
+        }
+    })
+}
+
+async fn open_state(loaded: &Loaded, directory: &Path) -> anyhow::Result<Arc<dyn State>> {
+    Ok(match &loaded.config.state.etcd {
+        Some(etcd) => Arc::new(Etcd::open(&etcd.relative_to(loaded.base())).await?),
+        None => Arc::new(Embedded::open(&directory.join("store"))?),
+    })
+}
+
+async fn foundation(
+    state: Arc<dyn State>,
+    directory: &Path,
+    key: SealingKey,
+) -> anyhow::Result<Foundation> {
     let records = Arc::new(Records::open(&*state, key).await?);
     let replicas = state.space("prometheus-replicas")?;
     let runtime = Runtime::new(Options {
-        cache: Some(cache.join("compiled")),
+        cache: Some(directory.join("compiled")),
         state: Arc::clone(&state),
     })?;
     Ok(Foundation {

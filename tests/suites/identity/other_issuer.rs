@@ -16,27 +16,36 @@ async fn start() -> Option<(World, OidcProvider)> {
 
 /// The same with more sections in its configuration.
 async fn start_with(sections: &str) -> Option<(World, OidcProvider)> {
-    require(Component::OidcProvider).ok()?;
     let port = Port::free().unwrap();
     let authority = Authority::new("the suite's authority").unwrap();
-    let client = format!("https://localhost:{}", port.number());
-    let options = OidcProviderOptions {
-        client: &client,
-        authority: &authority,
-    };
-    let provider = OidcProvider::start(options).await.unwrap();
-    let setup = Setup::with_issuer("company", &provider.issuer());
+    let (setup, provider) = set_up(&port, &authority).await?;
     let setup = Setup {
-        issuers: vec![setup.issuers[0].replace("claims: people", "claims: people, prompt: consent")],
-        session: "{refresh: 1s}".to_owned(),
         sections: sections.to_owned(),
         ..setup
     };
     Some((World::start_with(port, &setup, &authority).await, provider))
 }
 
+/// A provider for a gateway on that port, and what the gateway is told of it.
+pub(crate) async fn set_up(port: &Port, authority: &Authority) -> Option<(Setup, OidcProvider)> {
+    require(Component::OidcProvider).ok()?;
+    let client = format!("https://localhost:{}", port.number());
+    let options = OidcProviderOptions {
+        client: &client,
+        authority,
+    };
+    let provider = OidcProvider::start(options).await.unwrap();
+    let setup = Setup::with_issuer("company", &provider.issuer());
+    let setup = Setup {
+        issuers: vec![setup.issuers[0].replace("claims: people", "claims: people, prompt: consent")],
+        session: "{refresh: 1s}".to_owned(),
+        ..setup
+    };
+    Some((setup, provider))
+}
+
 /// Through the provider's two forms: who, and whether the gateway may know.
-async fn log_in(world: &World, browser: &Browser, user: &str) -> Page {
+pub(crate) async fn log_in(world: &World, browser: &Browser, user: &str) -> Page {
     let form = browser.open(&world.url("/login")).await;
     let fields = [("login", user), ("password", "any")];
     let consent = browser.submit_to(&form, "/interaction/", &fields).await;

@@ -35,6 +35,10 @@ pub(crate) struct Setup {
     pub(crate) tenants: Vec<String>,
     /// `identity.session`.
     pub(crate) session: String,
+    /// `state`.
+    pub(crate) state: String,
+    /// The port in `identity.publicUrl`, if it is not the listener's.
+    pub(crate) public_port: Option<u16>,
     /// More entries of `plugins`, each a line of YAML.
     pub(crate) plugins: String,
     /// More sections.
@@ -65,6 +69,8 @@ impl Default for Setup {
             basic: Vec::new(),
             tenants: Vec::new(),
             session: "{}".to_owned(),
+            state: "{directory: state}".to_owned(),
+            public_port: None,
             plugins: String::new(),
             sections: String::new(),
         }
@@ -85,16 +91,18 @@ impl Setup {
         let Self {
             rules,
             session,
+            state,
             plugins: more,
             sections,
             ..
         } = self;
         let lists = [&self.issuers, &self.tokens, &self.basic, &self.tenants].map(|list| list.join(", "));
         let [issuers, tokens, basic, tenants] = lists;
+        let public = self.public_port.unwrap_or(port);
         format!(
             "listeners:\n\
              - {{address: '127.0.0.1:{port}', tls: {{certificateFile: gateway.crt, keyFile: gateway.key}}}}\n\
-             state: {{directory: state}}\n\
+             state: {state}\n\
              plugins:\n\
              {more}  \
                people:\n    \
@@ -108,7 +116,7 @@ impl Setup {
                  file: '{plugins}/storage-local.wasm'\n    \
                  grants: {{keyValue: {{maxBytes: 1GiB}}}}\n\
              identity:\n  \
-               publicUrl: https://localhost:{port}\n  \
+               publicUrl: https://localhost:{public}\n  \
                issuers: [{issuers}]\n  \
                tokens: [{tokens}]\n  \
                basic: [{basic}]\n  \
@@ -133,6 +141,7 @@ impl World {
         certified.write(directory.path(), "gateway").unwrap();
         fs::write(directory.path().join("authority.pem"), authority.certificate()).unwrap();
         fs::write(directory.path().join("client-secret"), Dex::CLIENT_SECRET).unwrap();
+        fs::write(directory.path().join("shared.key"), [7; 32]).unwrap();
         let client = http::client_trusting(authority.certificate()).unwrap();
         let gateway = Gateway::start_in(directory, &setup.render(port.number()))
             .await
