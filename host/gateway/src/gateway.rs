@@ -91,7 +91,10 @@ impl Gateway {
         match tokio::time::timeout(STATE_ANSWERS, self.state.get(b"asked")).await {
             Ok(Ok(_)) => None,
             Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => Some(format!("the state does not answer within {} s", STATE_ANSWERS.as_secs())),
+            Err(_) => Some(format!(
+                "the state does not answer within {} s",
+                STATE_ANSWERS.as_secs()
+            )),
         }
     }
 

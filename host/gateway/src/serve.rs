@@ -35,8 +35,7 @@ const LAST_LINES: Duration = Duration::from_secs(3);
 pub(crate) async fn serve(file: &Path) -> anyhow::Result<()> {
     let loaded = Loaded::read(file)?;
     let directory = loaded.base().join(&loaded.config.state.directory);
-    std::fs::create_dir_all(&directory)
-        .with_context(|| format!("{}: can't be made", directory.display()))?;
+    std::fs::create_dir_all(&directory).with_context(|| format!("{}: can't be made", directory.display()))?;
     let key = sealing_key(&loaded, &directory)?;
     let state = open_state(&loaded, &directory).await?;
     let foundation = foundation(state, &directory, key).await?;
@@ -150,11 +149,7 @@ async fn open_state(loaded: &Loaded, directory: &Path) -> anyhow::Result<Arc<dyn
     })
 }
 
-async fn foundation(
-    state: Arc<dyn State>,
-    directory: &Path,
-    key: SealingKey,
-) -> anyhow::Result<Foundation> {
+async fn foundation(state: Arc<dyn State>, directory: &Path, key: SealingKey) -> anyhow::Result<Foundation> {
     let records = Arc::new(Records::open(&*state, key).await?);
     let replicas = state.space("prometheus-replicas")?;
     let runtime = Runtime::new(Options {

@@ -74,7 +74,9 @@ impl Principals {
     pub(crate) async fn last(&self, kind: &'static str, credential: &str) -> Option<Arc<Principal>> {
         let digest = self.key.digest([kind, credential]);
         let principal = self.last.get(&digest).await?;
-        let holds = principal.expires.is_none_or(|expires| expires > SystemTime::now());
+        let holds = principal
+            .expires
+            .is_none_or(|expires| expires > SystemTime::now());
         holds.then_some(principal)
     }
 

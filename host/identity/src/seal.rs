@@ -41,10 +41,13 @@ impl SealingKey {
     pub fn read(file: &Path) -> Result<Self, KeyError> {
         let bytes = fs::read(file).map_err(|error| refused(file, format!("can't be read: {error}")))?;
         Self::new(&bytes).ok_or_else(|| {
-            refused(file, format!(
-                "has {} bytes, and a key for sealing has {KEY_LENGTH}",
-                bytes.len()
-            ))
+            refused(
+                file,
+                format!(
+                    "has {} bytes, and a key for sealing has {KEY_LENGTH}",
+                    bytes.len()
+                ),
+            )
         })
     }
 

@@ -87,9 +87,14 @@ impl Etcd {
             leases: Leases::default(),
         };
         // A client connects when it is first used.
-        let asked = inner.range(inner.prefix.clone().into_bytes(), GetOptions::new().with_count_only());
+        let asked = inner.range(
+            inner.prefix.clone().into_bytes(),
+            GetOptions::new().with_count_only(),
+        );
         asked.await.map_err(|error| inner.error("be opened", &error))?;
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
     }
 }
 
@@ -221,7 +226,9 @@ impl EtcdSpace {
         let now = now();
         let mut conditions = Vec::with_capacity(keys.len());
         for ((key, expected), stored) in transaction.expect.iter().zip(stored) {
-            let live = stored.as_ref().and_then(|stored| Stored::live(stored.value(), now));
+            let live = stored
+                .as_ref()
+                .and_then(|stored| Stored::live(stored.value(), now));
             if live != expected.as_deref() {
                 return Ok(Some(Outcome::Conflict));
             }
@@ -288,7 +295,11 @@ impl Space for EtcdSpace {
 
     async fn scan(&self, start: &[u8], end: &[u8], limit: ScanLimit) -> Result<Vec<Pair>, Error> {
         let mut start = self.key(start);
-        let end = if end.is_empty() { self.end.clone() } else { self.key(end) };
+        let end = if end.is_empty() {
+            self.end.clone()
+        } else {
+            self.key(end)
+        };
         let now = now();
         let (mut found, mut bytes, mut revision) = (Vec::new(), 0, 0);
         while start < end && found.len() < limit.pairs {
@@ -300,7 +311,10 @@ impl Space for EtcdSpace {
             let answer = self.etcd.range(start.clone(), options).await;
             let mut answer = answer.map_err(|error| self.etcd.error("scan", &error))?;
             // All pages are of the moment of the first.
-            revision = answer.header().map_or(0, etcd_client::ResponseHeader::revision).max(revision);
+            revision = answer
+                .header()
+                .map_or(0, etcd_client::ResponseHeader::revision)
+                .max(revision);
             let more = answer.more();
             for pair in answer.take_kvs() {
                 let (key, stored) = pair.into_key_value();

@@ -44,10 +44,7 @@ async fn what_is_opened_or_revoked_at_one_is_at_the_other() {
     assert!(page.text.contains("You are alice<"), "{}", page.text);
     // Both are asked all the time, and the issuer ends everything if a refresh token comes twice.
     for _ in 0..3 {
-        let (_, there) = futures::join!(
-            one.refreshed(&browser, &page),
-            other.refreshed(&browser, &page)
-        );
+        let (_, there) = futures::join!(one.refreshed(&browser, &page), other.refreshed(&browser, &page));
         page = there;
         assert!(page.text.contains("You are alice<"), "{}", page.text);
     }
@@ -56,11 +53,15 @@ async fn what_is_opened_or_revoked_at_one_is_at_the_other() {
     }
 
     let whoami = async || {
-        let request = other.get("/gateway/v1/whoami").basic_auth("scraper", Some(PASSWORD));
+        let request = other
+            .get("/gateway/v1/whoami")
+            .basic_auth("scraper", Some(PASSWORD));
         request.send().await.unwrap().status()
     };
     assert_eq!(whoami().await, StatusCode::OK);
-    let revoke = one.post("/gateway/v1/revocations").basic_auth("root", Some(PASSWORD));
+    let revoke = one
+        .post("/gateway/v1/revocations")
+        .basic_auth("root", Some(PASSWORD));
     let revoke = revoke.json(&json!({"revoked": {"kind": "user", "name": "scraper"}}));
     let begun = Instant::now();
     assert_eq!(revoke.send().await.unwrap().status(), StatusCode::CREATED);
@@ -82,11 +83,17 @@ async fn what_is_opened_or_revoked_at_one_is_at_the_other() {
             Err(ready)
         }
     };
-    eventually("the gateway says that its state is away", SOON, ready).await.unwrap();
-    let known = browser.fetch_from_own_page(&other.url("/gateway/v1/whoami")).await;
+    eventually("the gateway says that its state is away", SOON, ready)
+        .await
+        .unwrap();
+    let known = browser
+        .fetch_from_own_page(&other.url("/gateway/v1/whoami"))
+        .await;
     assert_eq!(known.status(), StatusCode::OK);
     assert!(known.text().await.unwrap().contains("alice"));
-    let revoke = one.post("/gateway/v1/revocations").basic_auth("root", Some(PASSWORD));
+    let revoke = one
+        .post("/gateway/v1/revocations")
+        .basic_auth("root", Some(PASSWORD));
     let revoke = revoke.json(&json!({"revoked": {"kind": "user", "name": "bob"}}));
     let revoked = revoke.send().await.unwrap().status();
     assert_eq!(revoked, StatusCode::SERVICE_UNAVAILABLE);
@@ -94,7 +101,9 @@ async fn what_is_opened_or_revoked_at_one_is_at_the_other() {
     assert_eq!(page.status, StatusCode::SERVICE_UNAVAILABLE, "{}", page.text);
     members[0].restart().await.unwrap();
 
-    let out = browser.submit_to(&browser.open(&one.url("/")).await, "/logout", &[]).await;
+    let out = browser
+        .submit_to(&browser.open(&one.url("/")).await, "/logout", &[])
+        .await;
     assert!(out.text.contains("Log out of company too"), "{}", out.text);
     // The cookie of before is somebody's who copied it.
     let cookies = login.cookies.iter().filter_map(|cookie| cookie.split(';').next());
@@ -102,7 +111,13 @@ async fn what_is_opened_or_revoked_at_one_is_at_the_other() {
     let copied = async || {
         let answer = other.get("/").header(COOKIE, &cookies).send().await.unwrap();
         let text = answer.text().await.unwrap();
-        if text.contains("Log in with company") { Ok(()) } else { Err(text) }
+        if text.contains("Log in with company") {
+            Ok(())
+        } else {
+            Err(text)
+        }
     };
-    eventually("the session is over at the other", SOON, copied).await.unwrap();
+    eventually("the session is over at the other", SOON, copied)
+        .await
+        .unwrap();
 }

@@ -134,9 +134,8 @@ pub(crate) async fn lead(control_plane: &ControlPlane, index: usize) {
     let led = async || {
         let status = etcd_status(control_plane, index).await;
         let members = control_plane.node(index).members().await.unwrap();
-        let leader = members
-            .iter()
-            .find(|member| status["leader"] == member.id.to_string());
+        let leader = status["leader"].as_str().and_then(|id| id.parse().ok());
+        let leader = members.iter().find(|member| leader == Some(member.id));
         let leader = leader.ok_or("nobody leads")?;
         if leader.name == name {
             return Ok(());

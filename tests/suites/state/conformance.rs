@@ -201,7 +201,9 @@ pub(crate) async fn a_change_is_told_to_who_watches(space: Arc<dyn Space>, other
             true => Err("another space's change is told"),
         }
     };
-    eventually("another space's change is not told", SOON, quiet).await.unwrap();
+    eventually("another space's change is not told", SOON, quiet)
+        .await
+        .unwrap();
 }
 
 /// Two that see the same write one after the other, and lose none of it.

@@ -70,13 +70,19 @@ async fn replicas_go_on_without_one_member_and_lose_nothing() {
         bytes: usize::MAX,
     };
     let there = reads.scan(b"", b"", all).await.unwrap();
-    let there: BTreeSet<_> = there.into_iter().map(|(key, _)| String::from_utf8(key).unwrap()).collect();
+    let there: BTreeSet<_> = there
+        .into_iter()
+        .map(|(key, _)| String::from_utf8(key).unwrap())
+        .collect();
     assert!(acknowledged.is_subset(&there));
 
     // Whichever member its watch was at, it goes on elsewhere.
     told.mark_unchanged();
     let heard = async || {
-        let _ = writes.commit(changes([put("last", "v")])).await.map_err(|error| error.to_string())?;
+        let _ = writes
+            .commit(changes([put("last", "v")]))
+            .await
+            .map_err(|error| error.to_string())?;
         tokio::time::timeout(Duration::from_millis(500), told.changed())
             .await
             .map_err(|_| "nothing is told".to_owned())?
@@ -94,7 +100,11 @@ async fn without_a_quorum_it_says_so_and_with_one_it_goes_on() {
     let _ = space.commit(changes([put("k", "v")])).await.unwrap();
     members[1].kill();
     members[2].kill();
-    let error = space.commit(changes([put("k", "w")])).await.unwrap_err().to_string();
+    let error = space
+        .commit(changes([put("k", "w")]))
+        .await
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("etcd at http://127.0.0.1:"), "{error}");
     // What a quorum does not confirm may be old, and is not told.
     space.get(b"k").await.unwrap_err();
@@ -115,7 +125,10 @@ async fn a_commit_whose_answer_is_lost_is_not_called_a_conflict() {
     let member = Member::start().await.unwrap();
     let address = member.endpoint().trim_start_matches("http://").parse().unwrap();
     let proxy = FaultProxy::start(address).await.unwrap();
-    let space = open(&[format!("http://{}", proxy.address())]).await.space("a").unwrap();
+    let space = open(&[format!("http://{}", proxy.address())])
+        .await
+        .space("a")
+        .unwrap();
     let direct = open(&[member.endpoint()]).await.space("a").unwrap();
     let mut lost = 0;
     // Somewhere among these the answer to what is looked at first passes, and that to the commit does not.
@@ -158,7 +171,11 @@ async fn what_has_expired_leaves_etcd_too() {
     let empty = async || {
         let answer = witgate_lab::http::client().post(&url).json(&all).send().await;
         let answer = answer.unwrap().text().await.unwrap();
-        if answer.contains("count") { Err(answer) } else { Ok(()) }
+        if answer.contains("count") {
+            Err(answer)
+        } else {
+            Ok(())
+        }
     };
     eventually("etcd is empty", SOON, empty).await.unwrap();
 }

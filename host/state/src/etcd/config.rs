@@ -77,7 +77,11 @@ impl EtcdConfig {
             .with_keep_alive_while_idle(true)
             .with_require_leader(true)
             .with_auto_token_refresh(true);
-        if self.endpoints.iter().any(|endpoint| endpoint.starts_with("https://")) {
+        if self
+            .endpoints
+            .iter()
+            .any(|endpoint| endpoint.starts_with("https://"))
+        {
             options = options.with_tls(self.tls().await?);
         }
         match (&self.username, &self.password_file) {
