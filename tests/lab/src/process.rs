@@ -31,7 +31,12 @@ pub(crate) struct Launch {
     pub(crate) dir: PathBuf,
     /// A directory above `dir` that has to outlive the program.
     pub(crate) kept: Option<Arc<TempDir>>,
+    /// Whether it is started again whenever it ends by itself.
+    again: bool,
 }
+
+/// Starts what it is given again whenever that ends.
+const AGAIN: [&str; 4] = ["/bin/sh", "-c", r#"while :; do "$@"; sleep 1; done"#, "sh"];
 
 /// A program that runs until this value is dropped, in a process group of its own.
 ///
@@ -54,7 +59,13 @@ impl Launch {
             envs: Vec::new(),
             dir: dir.to_owned(),
             kept: None,
+            again: false,
         }
+    }
+
+    /// Has it started again whenever it ends by itself, as a kubelet does.
+    pub(crate) fn again(self) -> Self {
+        Self { again: true, ..self }
     }
 
     pub(crate) fn arg(mut self, arg: impl Into<OsString>) -> Self {
@@ -75,16 +86,21 @@ impl Launch {
     }
 
     fn command(&self) -> Command {
-        let mut command = match &*SETPRIV {
-            Some(setpriv) => {
-                let mut command = Command::new(setpriv);
-                command.args(["--pdeathsig", "KILL", "--"]).arg(&self.program);
-                command
-            }
-            None => Command::new(&self.program),
-        };
+        let tied = SETPRIV.iter().flat_map(|setpriv| {
+            let options = ["--pdeathsig", "KILL", "--"].map(OsStr::new);
+            std::iter::once(setpriv.as_os_str()).chain(options)
+        });
+        let own = tied.clone().chain([self.program.as_os_str()]);
+        let own = own.chain(self.args.iter().map(OsString::as_os_str));
+        let mut words: Vec<&OsStr> = Vec::new();
+        if self.again {
+            words.extend(tied.chain(AGAIN.map(OsStr::new)));
+        }
+        words.extend(own);
+        let mut words = words.into_iter();
+        let mut command = Command::new(words.next().unwrap_or_default());
         command
-            .args(&self.args)
+            .args(words)
             .envs(self.envs.iter().map(|(key, value)| (key, value)));
         command
             .current_dir(&self.dir)

@@ -46,7 +46,10 @@ pub(super) fn lay_out(node: &ControlPlaneNode, network: &Network, dir: &Path) ->
 impl Controllers {
     pub(super) fn spawn(self) -> Result<Service, Error> {
         let program = Component::ControlPlane.find("kube-controller-manager")?;
-        let launch = Launch::new("kube-controller-manager", program, &self.place.root).args(self.arguments);
+        // It ends when it loses its lease, or etcd its leader while it starts.
+        let launch = Launch::new("kube-controller-manager", program, &self.place.root)
+            .args(self.arguments)
+            .again();
         Service::spawn(launch, Readiness::Accepts((self.place.address, 10257).into()))
     }
 }
