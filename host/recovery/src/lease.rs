@@ -96,11 +96,6 @@ impl Fence {
         swap(space, Some(self.raw), &record).await.map(drop)
     }
 
-    /// How often it is renewed while a step is being taken: two renewals may fail.
-    pub(crate) fn renewal(&self) -> Duration {
-        self.lifetime / 3
-    }
-
     /// Its token.
     pub(crate) fn token(&self) -> u64 {
         self.record.token

@@ -284,7 +284,8 @@ async fn renew(engine: &Engine, fence: &mut Option<Fence>) -> Result<(), EngineE
 /// Keeps the lease while an action takes its time: a large snapshot, a defragmentation.
 async fn held<T>(engine: &Engine, fence: &mut Option<Fence>, action: impl Future<Output = T>) -> T {
     let mut action = std::pin::pin!(action);
-    let renewal = fence.as_ref().map_or(Duration::MAX, Fence::renewal);
+    // Two renewals may fail.
+    let renewal = engine.policy.lease / 3;
     loop {
         tokio::select! {
             biased;
