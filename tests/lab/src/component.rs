@@ -29,6 +29,8 @@ pub enum Component {
     ControlPlane,
     /// The lab's own kubelet, with Kubernetes.
     Kubelet,
+    /// helm.
+    Helm,
     /// slapd and its offline tools.
     OpenLdap,
     /// dex.
@@ -284,6 +286,7 @@ impl Component {
             Self::Kubernetes => &["kube-apiserver", "kubectl"],
             Self::ControlPlane => &["kubeadm", "kube-controller-manager"],
             Self::Kubelet => &["lab-kubelet"],
+            Self::Helm => &["helm"],
             Self::Chromium => &["chromium", "chromedriver", "certutil"],
             Self::OpenLdap => &["slapd", "slapadd"],
             Self::Dex => &["dex"],
@@ -321,6 +324,12 @@ impl Component {
                 pin: "k8s.io/cri-streaming",
                 go_mod: include_str!("../go/kubelet/go.mod"),
                 sources: &KUBELET_SOURCES,
+            },
+            Self::Helm => Origin::Built {
+                folder: "helm",
+                pin: "helm.sh/helm/v4",
+                go_mod: include_str!("../go/helm/go.mod"),
+                sources: &[],
             },
             Self::Dex => Origin::Built {
                 folder: "dex",
@@ -362,6 +371,7 @@ impl fmt::Display for Component {
             Self::ControlPlane => "control-plane",
             Self::Kubernetes => "kubernetes",
             Self::Kubelet => "kubelet",
+            Self::Helm => "helm",
             Self::Chromium => "chromium",
             Self::OpenLdap => "openldap",
             Self::Dex => "dex",
@@ -427,6 +437,7 @@ mod tests {
             Component::Kubernetes,
             Component::ControlPlane,
             Component::Kubelet,
+            Component::Helm,
             Component::Dex,
             Component::CurrentPrometheus,
             Component::VictoriaMetrics,
