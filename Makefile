@@ -10,7 +10,7 @@ run: plugins ## Build what is needed and run a gateway to try things out
 	cargo build --locked --workspace --bin witgate --bin lab
 	target/debug/lab run -- target/debug/witgate dev
 
-test: ## Prove it against the real programs; SUITE=identity|apiserver|prometheus|storage|recovery|plugins|author|run for one of them
+test: ## Prove it against the real programs; SUITE=identity|apiserver|prometheus|storage|recovery|plugins|author|deploy|state|run for one of them
 	tests/run $(SUITE)
 
 check: ## Format, lints and unit tests
