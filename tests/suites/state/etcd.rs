@@ -3,7 +3,9 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::json;
-use witgate_lab::{Component, Etcd as Member, FaultProxy, eventually, require};
+use witgate_lab::{
+    Component, ControlPlane, ControlPlaneOptions, Etcd as Member, FaultProxy, eventually, require,
+};
 use witgate_state::{Change, Etcd, EtcdConfig, Outcome, ScanLimit, State as _, Transaction};
 
 use super::{SOON, changes, demand_all, put};
@@ -178,4 +180,92 @@ async fn what_has_expired_leaves_etcd_too() {
         }
     };
     eventually("etcd is empty", SOON, empty).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_it_is_is_shown_where_etcd_asks_and_again_when_etcd_has_forgotten() {
+    let Ok(()) = require(Component::Etcd) else { return };
+    let mut member = Member::start().await.unwrap();
+    for (method, body) in [
+        (
+            "user/add",
+            json!({"name": "root", "password": "the password of root"}),
+        ),
+        ("role/add", json!({"name": "root"})),
+        ("user/grant", json!({"user": "root", "role": "root"})),
+        ("enable", json!({})),
+    ] {
+        let url = format!("{}/v3/auth/{method}", member.endpoint());
+        let answer = witgate_lab::http::client()
+            .post(url)
+            .json(&body)
+            .send()
+            .await
+            .unwrap();
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let shown = |password: &str| {
+        let file = folder.path().join("password");
+        std::fs::write(&file, format!("{password}\n")).unwrap();
+        let config = json!({"endpoints": [member.endpoint()], "username": "root", "passwordFile": file});
+        serde_json::from_value::<EtcdConfig>(config).unwrap()
+    };
+    let nobody = Etcd::open(&config(&[member.endpoint()])).await.unwrap_err();
+    assert!(nobody.to_string().contains("user name is empty"), "{nobody}");
+    let wrong = Etcd::open(&shown("a guess")).await.unwrap_err().to_string();
+    assert!(
+        wrong.contains("authentication failed") && !wrong.contains("a guess"),
+        "{wrong}"
+    );
+    let space = Etcd::open(&shown("the password of root"))
+        .await
+        .unwrap()
+        .space("a")
+        .unwrap();
+    let put = || space.commit(changes([put("k", "v")]));
+    assert_eq!(put().await.unwrap(), Outcome::Committed);
+
+    member.restart().await.unwrap();
+    assert_eq!(
+        eventually("it is known again", SOON, async || put().await)
+            .await
+            .unwrap(),
+        Outcome::Committed
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn etcd_behind_tls_is_known_by_its_authority_and_knows_who_comes() {
+    let Ok(()) = require(Component::ControlPlane) else {
+        return;
+    };
+    let control_plane = ControlPlane::start(ControlPlaneOptions::default()).await.unwrap();
+    let pki = control_plane.pki().join("etcd");
+    let endpoints: Vec<_> = control_plane
+        .nodes()
+        .iter()
+        .map(|node| node.etcd_endpoint())
+        .collect();
+    let reached = |authority: &str, client: Option<&str>| {
+        let file = |kind| client.map(|name| pki.join(format!("{name}.{kind}")));
+        let config = json!({
+            "endpoints": endpoints, "caFile": pki.join(authority),
+            "certificateFile": file("crt"), "keyFile": file("key"),
+        });
+        serde_json::from_value::<EtcdConfig>(config).unwrap()
+    };
+    let client = Some("healthcheck-client");
+    let space = Etcd::open(&reached("ca.crt", client))
+        .await
+        .unwrap()
+        .space("a")
+        .unwrap();
+    let outcome = space.commit(changes([put("k", "v")])).await.unwrap();
+    assert_eq!(outcome, Outcome::Committed);
+    assert_eq!(space.get(b"k").await.unwrap(), Some(b"v".to_vec()));
+    for stranger in [reached("ca.crt", None), reached("../front-proxy-ca.crt", client)] {
+        let refused = Etcd::open(&stranger).await.unwrap_err().to_string();
+        assert!(refused.contains("can't be opened"), "{refused}");
+    }
 }
