@@ -10,7 +10,7 @@ mod leases;
 use std::{
     collections::BTreeMap,
     error::Error as _,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -45,6 +45,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The pause before that, and before a watch that broke is begun again.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// How long a space's size is taken for what it was, and what was added from here.
+const MEASURED: Duration = Duration::from_secs(30);
+
 /// State in etcd, which replicas share. A commit is on the disks of a majority of its members before it
 /// returns, and every read sees every commit before it.
 #[derive(Clone)]
@@ -67,6 +70,17 @@ struct EtcdSpace {
     first: Vec<u8>,
     /// What comes after all of them.
     end: Vec<u8>,
+    measured: Arc<Mutex<Measured>>,
+}
+
+/// A space's size. To find it out, everything in the space is read, and it is asked for before each commit
+/// of a plugin that adds something.
+#[derive(Debug, Default)]
+struct Measured {
+    /// When that was done.
+    at: Option<Instant>,
+    /// The size then, and what was put there from here since.
+    bytes: u64,
 }
 
 // === impl Etcd ===
@@ -105,6 +119,7 @@ impl State for Etcd {
             etcd: Arc::clone(&self.inner),
             first: bounded(0),
             end: bounded(1),
+            measured: Arc::default(),
         }))
     }
 }
@@ -131,27 +146,33 @@ impl Inner {
     }
 
     async fn range(&self, key: Vec<u8>, options: GetOptions) -> Result<GetResponse, EtcdError> {
-        let begun = Instant::now();
-        loop {
-            match self.kv().get(key.clone(), Some(options.clone())).await {
-                Err(error) if passes(&error) && begun.elapsed() < PATIENCE => {
-                    tokio::time::sleep(PAUSE).await;
-                }
-                answer => return answer,
-            }
-        }
+        let ask = || {
+            let (mut kv, key, options) = (self.kv(), key.clone(), options.clone());
+            async move { kv.get(key, Some(options)).await }
+        };
+        patiently(ask).await
     }
 
     /// A transaction that only reads.
     async fn look(&self, reads: Vec<TxnOp>) -> Result<TxnResponse, EtcdError> {
-        let begun = Instant::now();
-        loop {
-            match self.kv().txn(Txn::new().and_then(reads.clone())).await {
-                Err(error) if passes(&error) && begun.elapsed() < PATIENCE => {
-                    tokio::time::sleep(PAUSE).await;
-                }
-                answer => return answer,
-            }
+        let ask = || {
+            let (mut kv, reads) = (self.kv(), Txn::new().and_then(reads.clone()));
+            async move { kv.txn(reads).await }
+        };
+        patiently(ask).await
+    }
+}
+
+/// Asks what changes nothing, again and again while there is an outage that may pass.
+async fn patiently<T, F>(ask: impl Fn() -> F) -> Result<T, EtcdError>
+where
+    F: Future<Output = Result<T, EtcdError>>,
+{
+    let begun = Instant::now();
+    loop {
+        match ask().await {
+            Err(error) if passes(&error) && begun.elapsed() < PATIENCE => tokio::time::sleep(PAUSE).await,
+            answer => return answer,
         }
     }
 }
@@ -166,6 +187,19 @@ fn passes(error: &EtcdError) -> bool {
 /// Whether etcd does not know a lease that it was told of.
 fn is_lease_unknown(error: &EtcdError) -> bool {
     matches!(error, EtcdError::GRpcStatus(status) if status.code() == Code::NotFound)
+}
+
+/// What some changes put there.
+fn added(changes: &[Change]) -> u64 {
+    let of = |change: &Change| match change {
+        Change::Put { key, value, .. } => bytes(key, value),
+        Change::Delete(_) => 0,
+    };
+    changes.iter().map(of).sum()
+}
+
+fn bytes(key: &[u8], value: &[u8]) -> u64 {
+    u64::try_from(key.len() + value.len()).unwrap_or(u64::MAX)
 }
 
 // === impl EtcdSpace ===
@@ -240,6 +274,26 @@ impl EtcdSpace {
         let txn = Txn::new().when(conditions).and_then(operations);
         let committed = self.etcd.kv().txn(txn).await?.succeeded();
         Ok(committed.then_some(Outcome::Committed))
+    }
+
+    fn measured(&self) -> MutexGuard<'_, Measured> {
+        self.measured.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn measure(&self) -> Result<u64, Error> {
+        let every = ScanLimit {
+            pairs: PAGE,
+            bytes: usize::MAX,
+        };
+        let (mut size, mut start) = (0_u64, Vec::new());
+        loop {
+            let page = self.scan(&start, &[], every).await?;
+            let Some((last, _)) = page.last() else {
+                return Ok(size);
+            };
+            start = [last.as_slice(), &[0]].concat();
+            size += page.iter().map(|(key, value)| bytes(key, value)).sum::<u64>();
+        }
     }
 
     async fn watched(&self) -> Result<WatchStream, EtcdError> {
@@ -354,7 +408,12 @@ impl Space for EtcdSpace {
                     let reason = format!("{error}; it may have happened all the same");
                     return Err(self.etcd.error("commit", &reason));
                 }
-                (Ok(Some(outcome)), _) => return Ok(outcome),
+                (Ok(Some(outcome)), _) => {
+                    if outcome == Outcome::Committed {
+                        self.measured().bytes += added(&transaction.changes);
+                    }
+                    return Ok(outcome);
+                }
                 (Ok(None), before) => lost = before,
                 (Err(error), before) if begun.elapsed() < PATIENCE && is_lease_unknown(&error) => {
                     self.etcd.leases.forget();
@@ -370,20 +429,18 @@ impl Space for EtcdSpace {
     }
 
     async fn size(&self) -> Result<u64, Error> {
-        let every = ScanLimit {
-            pairs: PAGE,
-            bytes: usize::MAX,
+        let known = {
+            let measured = self.measured();
+            let fresh = measured.at.is_some_and(|at| at.elapsed() < MEASURED);
+            fresh.then_some(measured.bytes)
         };
-        let (mut size, mut start) = (0, Vec::new());
-        loop {
-            let page = self.scan(&start, &[], every).await?;
-            let Some((last, _)) = page.last() else {
-                return Ok(size);
-            };
-            start = [last.as_slice(), &[0]].concat();
-            let bytes: usize = page.iter().map(|(key, value)| key.len() + value.len()).sum();
-            size = size.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX));
+        if let Some(bytes) = known {
+            return Ok(bytes);
         }
+        let at = Some(Instant::now());
+        let bytes = self.measure().await?;
+        *self.measured() = Measured { at, bytes };
+        Ok(bytes)
     }
 
     fn watch(&self) -> Changes {

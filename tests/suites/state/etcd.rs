@@ -269,3 +269,19 @@ async fn etcd_behind_tls_is_known_by_its_authority_and_knows_who_comes() {
         assert!(refused.contains("can't be opened"), "{refused}");
     }
 }
+
+/// A plugin's quota is compared with it before each commit.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_put_counts_at_once_and_is_what_others_measure() {
+    let Ok(()) = require(Component::Etcd) else { return };
+    let member = Member::start().await.unwrap();
+    let space = open(&[member.endpoint()]).await.space("a").unwrap();
+    let before = space.size().await.unwrap();
+    for number in 0..100 {
+        let key = format!("{number:02}");
+        let _ = space.commit(changes([put(&key, &"v".repeat(98))])).await.unwrap();
+    }
+    assert_eq!(space.size().await.unwrap(), before + 10_000);
+    let other = open(&[member.endpoint()]).await.space("a").unwrap();
+    assert_eq!(other.size().await.unwrap(), before + 10_000);
+}
