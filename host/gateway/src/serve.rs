@@ -39,10 +39,11 @@ pub(crate) async fn serve(file: &Path) -> anyhow::Result<()> {
     let key = sealing_key(&loaded, &directory)?;
     let state = open_state(&loaded, &directory).await?;
     let foundation = foundation(state, &directory, key).await?;
-    tokio::spawn({
+    // A directory has nobody else who revokes.
+    if loaded.config.state.etcd.is_some() {
         let records = Arc::clone(&foundation.records);
-        async move { records.revocations.follow().await }
-    });
+        tokio::spawn(async move { records.revocations.follow().await });
+    }
     let certificates = certificates(&loaded)?;
     let wiring = Wiring::build(&loaded, &foundation, None).await?;
     wiring.begin();

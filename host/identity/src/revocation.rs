@@ -167,6 +167,7 @@ impl Revocations {
                 .map(|expires| Duration::from_secs(expires.saturating_sub(now()).max(1))),
         };
         let written = self.commit(put).await;
+        unwritten.retain(|other| other.revoked != revocation.revoked);
         if written.is_err() {
             unwritten.push(revocation.clone());
         }
