@@ -69,6 +69,14 @@ pub struct ControlPlaneOptions {
     pub cluster_status: bool,
 }
 
+impl ControlPlaneOptions {
+    /// As older clusters are: etcd 3.5, and a `ClusterStatus`.
+    pub const OLDER: Self = Self {
+        etcd: EtcdLine::V35,
+        cluster_status: true,
+    };
+}
+
 /// A running control plane.
 ///
 /// Its load balancer lives on the runtime that started it.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use witgate_lab::{
-    Component, ControlPlane, ControlPlaneNode, ControlPlaneOptions, EtcdLine, Kubectl, eventually, require,
+    Component, ControlPlane, ControlPlaneNode, ControlPlaneOptions, Kubectl, eventually, require,
 };
 
 const SOON: Duration = Duration::from_secs(60);
@@ -80,11 +80,7 @@ async fn so_does_one_of_an_older_cluster() {
     let (Ok(()), Ok(())) = (require(Component::ControlPlane), require(Component::Etcd35)) else {
         return;
     };
-    let options = ControlPlaneOptions {
-        etcd: EtcdLine::V35,
-        cluster_status: true,
-    };
-    lose_and_replace(options, "3.5.").await;
+    lose_and_replace(ControlPlaneOptions::OLDER, "3.5.").await;
 }
 
 async fn lose_and_replace(options: ControlPlaneOptions, version: &str) {

@@ -4,7 +4,7 @@
 use std::fs;
 
 use serde_json::{Value, json};
-use witgate_lab::{Component, ControlPlane, ControlPlaneOptions, EtcdLine, eventually, require};
+use witgate_lab::{Component, ControlPlane, ControlPlaneOptions, eventually, require};
 
 use super::{
     desk::Desk,
@@ -32,11 +32,7 @@ async fn so_is_one_of_an_older_cluster() {
     let Ok(()) = require(Component::Etcd35) else {
         return;
     };
-    let older = ControlPlaneOptions {
-        etcd: EtcdLine::V35,
-        cluster_status: true,
-    };
-    replace_a_lost_node(older, "3.5.").await;
+    replace_a_lost_node(ControlPlaneOptions::OLDER, "3.5.").await;
 }
 
 async fn replace_a_lost_node(options: ControlPlaneOptions, etcd: &str) {

@@ -12,7 +12,7 @@ use tokio::{
     io::{AsyncBufReadExt as _, BufReader, Lines},
     process::{Child, ChildStdout},
 };
-use witgate_lab::{Component, ControlPlaneOptions, EtcdLine, Gateway, eventually, require};
+use witgate_lab::{Component, ControlPlaneOptions, Gateway, eventually, require};
 
 use super::{
     control_plane::{follow, lead},
@@ -143,11 +143,7 @@ async fn so_is_one_of_an_older_cluster() {
     let Ok(()) = require(Component::Etcd35) else {
         return;
     };
-    let older = ControlPlaneOptions {
-        etcd: EtcdLine::V35,
-        cluster_status: true,
-    };
-    let mut office = Office::open(older).await;
+    let mut office = Office::open(ControlPlaneOptions::OLDER).await;
     follow(&office.site.lab, LOST).await;
     office.site.lab.lose(LOST).await.unwrap();
     replace(&mut office).await;

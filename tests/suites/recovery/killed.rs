@@ -12,7 +12,7 @@ use super::{
     escrow::{escrow, planned},
     gatekeeper::{Door, Gatekeeper, SNAPSHOT},
     joining::Site,
-    kubeadm::{UNREADY, cluster_status, objects},
+    kubeadm::{cluster_status, objects, silence_node},
 };
 
 /// From one change to the next: the lease of a dead executor ends, and a node joins.
@@ -121,18 +121,7 @@ async fn a_node_is_cleared_away_by_gateways_that_are_killed_at_each_step() {
     assert!(put.status().is_success());
 
     members[1].kill();
-    let status = [
-        "patch",
-        "node",
-        "etcd-2",
-        "--subresource=status",
-        "--type=merge",
-        "-p",
-    ];
-    kubectl
-        .succeed(&[&status[..], &[UNREADY]].concat())
-        .await
-        .unwrap();
+    silence_node(&kubectl, "etcd-2").await;
     let id = planned(&desk).await;
     keeper.begin();
     let made = carry_out(&mut desk, &keeper, &["apply", &id], async |_| {}).await;

@@ -64,7 +64,7 @@ metadata: {name: kubeadm-certs, namespace: kube-system}
 stringData: {ca.key: 'the key of the authority'}
 "#;
 
-pub(crate) const UNREADY: &str = r#"{"status": {"conditions": [{"type": "Ready", "status": "Unknown",
+const UNREADY: &str = r#"{"status": {"conditions": [{"type": "Ready", "status": "Unknown",
     "reason": "NodeStatusUnknown", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}}"#;
 
 /// What a kubeadm cluster of three nodes has, as far as a repair is concerned.
@@ -135,6 +135,20 @@ async fn add_learner(members: &[Etcd]) {
     assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
 }
 
+/// Has a Node say what the node controller says of one whose kubelet is silent.
+pub(crate) async fn silence_node(kubectl: &Kubectl, name: &str) {
+    let patch = [
+        "patch",
+        "node",
+        name,
+        "--subresource=status",
+        "--type=merge",
+        "-p",
+        UNREADY,
+    ];
+    kubectl.succeed(&patch).await.unwrap();
+}
+
 pub(crate) async fn cluster_status(kubectl: &Kubectl) -> String {
     kubeadm_config(kubectl, "jsonpath={.data.ClusterStatus}").await
 }
@@ -174,16 +188,7 @@ async fn a_dead_node_is_found_and_all_that_it_leaves_behind_goes() {
     add_learner(&members).await;
     found(&desk, "stuck-learner  degraded  member (never started)").await;
     members[1].kill();
-    let patch = [
-        "patch",
-        "node",
-        "etcd-2",
-        "--subresource=status",
-        "--type=merge",
-        "-p",
-        UNREADY,
-    ];
-    kubectl.succeed(&patch).await.unwrap();
+    silence_node(&kubectl, "etcd-2").await;
     let dead = found(&desk, "dead-node  critical  node etcd-2").await;
     assert!(!dead.contains("dead-member"), "one plugin speaks of it: {dead}");
     for vantage in [
